@@ -1,0 +1,155 @@
+//! The crate's one error type and its stable codes.
+
+use std::fmt;
+
+/// Everything that can go wrong, with the place where it did.
+///
+/// [`IntentError::code`] is stable: it is what JavaScript sees as `error.code`, what the gate puts
+/// behind `error:` in its reason, and what scripts may match on. Messages may change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IntentError {
+    /// `invalid_argument`: the caller passed something that can't be used.
+    #[error("{argument}: {detail}")]
+    InvalidArgument {
+        /// Name of the argument, flag or option.
+        argument: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// `empty_message`: nothing is left of the text after trimming.
+    #[error("the message is empty")]
+    EmptyMessage,
+    /// `invalid_gguf`: the header breaks the GGUF format or a limit this crate sets on it.
+    #[error("{file}: {field}: {detail}")]
+    InvalidGguf {
+        /// File name or URL as the caller gave it.
+        file: String,
+        /// Header field, metadata key or tensor.
+        field: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// `truncated`: the bytes end before the header says they do.
+    #[error("{file}: ends at byte {length} while reading {field}")]
+    Truncated {
+        /// File name or URL as the caller gave it.
+        file: String,
+        /// What was being read.
+        field: String,
+        /// Bytes received.
+        length: u64,
+    },
+    /// `unsupported_model`: a sound file that this engine does not run (architecture, tensor type, format version).
+    #[error("{file}: {field}: {detail}")]
+    UnsupportedModel {
+        /// File name or URL as the caller gave it.
+        file: String,
+        /// Metadata key or tensor.
+        field: String,
+        /// What is not supported, and what would be.
+        detail: String,
+    },
+    /// `invalid_tensor`: a tensor is missing, unexpected or has another shape or type than the architecture asks for.
+    #[error("{file}: tensor {tensor}: {detail}")]
+    InvalidTensor {
+        /// File name or URL as the caller gave it.
+        file: String,
+        /// Tensor name.
+        tensor: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// `invalid_config`: labels, prompt pieces, temperature or policy that can't work.
+    #[error("{field}: {detail}")]
+    InvalidConfig {
+        /// Path of the field inside the configuration.
+        field: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// `tokenizer`: the tokenizer can't be built, or it failed on a text.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// `out_of_memory`: an allocation was refused.
+    #[error("out of memory: {bytes} bytes for {what}")]
+    OutOfMemory {
+        /// What the memory was for.
+        what: String,
+        /// How much was asked for.
+        bytes: u64,
+    },
+    /// `inference`: the forward pass produced something that is not a distribution, or a request did not fit the model.
+    #[error("inference: {0}")]
+    Inference(String),
+    /// `unavailable`: the request is sound, this model can't answer it.
+    #[error("{0}")]
+    Unavailable(String),
+    /// `io`: reading or writing failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// File, folder or address.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `network`: a transfer failed for good.
+    #[error("{url}: {detail}")]
+    Network {
+        /// Address.
+        url: String,
+        /// What went wrong, after how many tries.
+        detail: String,
+    },
+    /// `checksum`: the bytes are complete but are not the ones that were promised.
+    #[error("{file}: SHA-256 is {actual}, expected {expected}")]
+    Checksum {
+        /// File.
+        file: String,
+        /// Promised digest, hex.
+        expected: String,
+        /// Digest of what arrived, hex.
+        actual: String,
+    },
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, IntentError>;
+
+impl IntentError {
+    /// The stable code of this error: lower case, snake case.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidArgument { .. } => "invalid_argument",
+            Self::EmptyMessage => "empty_message",
+            Self::InvalidGguf { .. } => "invalid_gguf",
+            Self::Truncated { .. } => "truncated",
+            Self::UnsupportedModel { .. } => "unsupported_model",
+            Self::InvalidTensor { .. } => "invalid_tensor",
+            Self::InvalidConfig { .. } => "invalid_config",
+            Self::Tokenizer(_) => "tokenizer",
+            Self::OutOfMemory { .. } => "out_of_memory",
+            Self::Inference(_) => "inference",
+            Self::Unavailable(_) => "unavailable",
+            Self::Io { .. } => "io",
+            Self::Network { .. } => "network",
+            Self::Checksum { .. } => "checksum",
+        }
+    }
+
+    /// An [`IntentError::InvalidArgument`].
+    pub fn argument(argument: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self::InvalidArgument { argument: argument.into(), detail: detail.to_string() }
+    }
+
+    /// An [`IntentError::InvalidConfig`].
+    pub fn config(field: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self::InvalidConfig { field: field.into(), detail: detail.to_string() }
+    }
+
+    /// An [`IntentError::Io`] at `path`.
+    pub fn io(path: impl fmt::Display, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_string(), source }
+    }
+}
