@@ -1,0 +1,61 @@
+//! Attention over the cache, one query row and head at a time.
+
+use rayon::prelude::*;
+
+use crate::backend::{Heads, Visible};
+use crate::quant::dot_f32;
+
+/// `q` is `[rows, query heads * dim]`, `keys` and `values` are `[slots, kv heads * dim]`; returns the shape of `q`.
+pub(super) fn attention(
+    q: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    visible: &[Visible],
+    heads: Heads,
+) -> Vec<f32> {
+    let mut out = vec![0.0; q.len()];
+    let width = heads.query * heads.dim;
+    let rows = out.par_chunks_mut(width).zip(q.par_chunks(width)).zip(visible);
+    rows.for_each(|((out, q), visible)| {
+        let mut weights = Vec::new();
+        for (head, (out, q)) in out.chunks_exact_mut(heads.dim).zip(q.chunks_exact(heads.dim)).enumerate() {
+            let offset = head / (heads.query / heads.kv) * heads.dim;
+            head_attention(out, q, keys, values, visible, heads.kv * heads.dim, offset, &mut weights);
+        }
+    });
+    out
+}
+
+/// One head of one row: `out = softmax(q k / sqrt(dim)) v` over the visible slots.
+#[expect(clippy::too_many_arguments, reason = "a kernel over plain slices")]
+fn head_attention(
+    out: &mut [f32],
+    q: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    visible: &Visible,
+    stride: usize,
+    offset: usize,
+    weights: &mut Vec<f32>,
+) {
+    #[expect(clippy::cast_precision_loss, reason = "a head's width is small")]
+    let scale = 1.0 / (q.len() as f32).sqrt();
+    let head = |cache: &'_ [f32], slot: usize| -> std::ops::Range<usize> {
+        let start = slot * stride + offset;
+        debug_assert!(start + q.len() <= cache.len());
+        start..start + q.len()
+    };
+    let slots = || visible.iter().cloned().flatten();
+    weights.clear();
+    weights.extend(slots().map(|slot| scale * dot_f32(q, &keys[head(keys, slot)])));
+    let largest = weights.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+    let mut sum = 0.0;
+    for weight in weights.iter_mut() {
+        *weight = (*weight - largest).exp();
+        sum += *weight;
+    }
+    for (weight, slot) in weights.iter().zip(slots()) {
+        let weight = weight / sum;
+        out.iter_mut().zip(&values[head(values, slot)]).for_each(|(out, value)| *out += weight * value);
+    }
+}

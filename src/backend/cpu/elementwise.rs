@@ -1,0 +1,31 @@
+//! Normalisation, rotation and activation of single rows.
+
+use rayon::prelude::*;
+
+use crate::quant::dot_f32;
+
+/// Values a task takes.
+const TASK: usize = 4096;
+
+/// `row / sqrt(mean(row^2) + eps) * weight`, in place.
+pub(super) fn rms_norm(row: &mut [f32], weight: &[f32], eps: f32) {
+    #[expect(clippy::cast_precision_loss, reason = "a row's width is far below 2^24")]
+    let mean = dot_f32(row, row) / row.len() as f32;
+    let scale = 1.0 / (mean + eps).sqrt();
+    row.iter_mut().zip(weight).for_each(|(value, weight)| *value *= scale * weight);
+}
+
+/// Rotates value `i` of `head` with value `i + half`.
+pub(super) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (low, high) = head.split_at_mut(cos.len());
+    for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+        (*low, *high) = (*low * cos - *high * sin, *high * cos + *low * sin);
+    }
+}
+
+/// `gate = gate / (1 + exp(-gate)) * up`.
+pub(super) fn silu_mul(gate: &mut [f32], up: &[f32]) {
+    gate.par_chunks_mut(TASK).zip(up.par_chunks(TASK)).for_each(|(gate, up)| {
+        gate.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up / (1.0 + (-*gate).exp()));
+    });
+}

@@ -1,0 +1,130 @@
+//! The CPU: SIMD by dispatch, threads by rayon (one where the platform has none).
+
+mod attention;
+mod elementwise;
+
+use super::{Backend, Heads, RopeTable, Visible};
+use crate::quant::{self, QuantMatrix};
+use crate::{IntentError, Result};
+
+/// The CPU backend.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu;
+
+/// Activations `[rows, cols]`, row-major.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    rows: usize,
+    cols: usize,
+    values: Vec<f32>,
+}
+
+/// One layer's keys and values, `[slots, width]` each.
+#[derive(Debug, Clone, Default)]
+pub struct KvLayer {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Backend for Cpu {
+    type Tensor = Tensor;
+    type Matrix = QuantMatrix;
+    type Vector = Vec<f32>;
+    type KvLayer = KvLayer;
+
+    fn name(&self) -> String {
+        format!("cpu-{}", quant::dot::best().name())
+    }
+
+    fn threads(&self) -> usize {
+        rayon::current_num_threads()
+    }
+
+    fn matrix(&self, matrix: QuantMatrix) -> Result<QuantMatrix> {
+        Ok(matrix)
+    }
+
+    fn vector(&self, vector: Vec<f32>) -> Result<Vec<f32>> {
+        Ok(vector)
+    }
+
+    fn tensor(&self, rows: usize, cols: usize, values: Vec<f32>) -> Result<Tensor> {
+        if rows.checked_mul(cols) != Some(values.len()) {
+            return Err(IntentError::argument(
+                "values",
+                format!("{} values are not [{rows}, {cols}]", values.len()),
+            ));
+        }
+        Ok(Tensor { rows, cols, values })
+    }
+
+    fn read(&self, x: &Tensor) -> Result<Vec<f32>> {
+        Ok(x.values.clone())
+    }
+
+    fn linear(&self, x: &Tensor, w: &QuantMatrix, bias: Option<&Vec<f32>>) -> Tensor {
+        let mut values = vec![0.0; x.rows * w.rows()];
+        quant::matmul(&x.values, x.rows, w, &mut values);
+        if let Some(bias) = bias {
+            for row in values.chunks_exact_mut(w.rows()) {
+                row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+            }
+        }
+        Tensor { rows: x.rows, cols: w.rows(), values }
+    }
+
+    fn rms_norm(&self, x: &Tensor, weight: &Vec<f32>, eps: f32) -> Tensor {
+        let mut out = x.clone();
+        for row in out.values.chunks_exact_mut(x.cols) {
+            elementwise::rms_norm(row, weight, eps);
+        }
+        out
+    }
+
+    fn rope(&self, x: &mut Tensor, table: &RopeTable) {
+        let angles = table.cos.chunks_exact(table.half).zip(table.sin.chunks_exact(table.half));
+        for (row, (cos, sin)) in x.values.chunks_exact_mut(x.cols).zip(angles) {
+            for head in row.chunks_exact_mut(2 * table.half) {
+                elementwise::rotate(head, cos, sin);
+            }
+        }
+    }
+
+    fn silu_mul(&self, gate: &mut Tensor, up: &Tensor) {
+        elementwise::silu_mul(&mut gate.values, &up.values);
+    }
+
+    fn add(&self, x: &mut Tensor, y: &Tensor) {
+        x.values.iter_mut().zip(&y.values).for_each(|(x, y)| *x += y);
+    }
+
+    fn select_rows(&self, x: &Tensor, rows: &[usize]) -> Tensor {
+        let values = rows.iter().flat_map(|row| &x.values[row * x.cols..][..x.cols]).copied().collect();
+        Tensor { rows: rows.len(), cols: x.cols, values }
+    }
+
+    fn kv_layer(&self) -> KvLayer {
+        KvLayer::default()
+    }
+
+    fn kv_truncate(&self, layer: &mut KvLayer, slots: usize, heads: Heads) {
+        layer.keys.truncate(slots * heads.kv * heads.dim);
+        layer.values.truncate(slots * heads.kv * heads.dim);
+    }
+
+    fn kv_append(&self, layer: &mut KvLayer, k: &Tensor, v: &Tensor) -> Result<()> {
+        for (cache, new) in [(&mut layer.keys, k), (&mut layer.values, v)] {
+            cache.try_reserve(new.values.len()).map_err(|_| IntentError::OutOfMemory {
+                what: "the KV cache".to_owned(),
+                bytes: 4 * new.values.len() as u64,
+            })?;
+            cache.extend_from_slice(&new.values);
+        }
+        Ok(())
+    }
+
+    fn attention(&self, q: &Tensor, layer: &KvLayer, visible: &[Visible], heads: Heads) -> Tensor {
+        let values = attention::attention(&q.values, &layer.keys, &layer.values, visible, heads);
+        Tensor { rows: q.rows, cols: q.cols, values }
+    }
+}

@@ -1,0 +1,120 @@
+//! Where tensors live and what can be done with them.
+//!
+//! A model's forward pass is written once, in the coarse operations of [`Backend`]; a backend knows slices and
+//! shapes and nothing of the model.
+
+pub mod cpu;
+
+use std::ops::Range;
+
+use crate::Result;
+use crate::quant::QuantMatrix;
+
+/// Key slots that one query row may attend to: ascending, apart. Slots are counted in the order in which rows
+/// were appended to the cache, which in a tree is not the order of positions.
+pub type Visible = Vec<Range<usize>>;
+
+/// Shape of an attention layer with grouped keys and values (GQA).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads.
+    pub query: usize,
+    /// Key/value heads; divides `query`.
+    pub kv: usize,
+    /// Width of a head, even.
+    pub dim: usize,
+}
+
+/// Rotary angles of the rows of one batch, shared by all layers.
+pub struct RopeTable {
+    /// Half a head's width.
+    pub half: usize,
+    /// `[rows, half]`.
+    pub cos: Vec<f32>,
+    /// `[rows, half]`.
+    pub sin: Vec<f32>,
+}
+
+impl RopeTable {
+    /// Angles `position * base^(-2i / dim)` (Su et al. 2021, arXiv 2104.09864).
+    #[must_use]
+    pub fn new(positions: &[usize], dim: usize, base: f32) -> Self {
+        let half = dim / 2;
+        #[expect(clippy::cast_precision_loss, reason = "positions and widths are far below 2^52")]
+        let angle =
+            |position: usize, i: usize| position as f64 * f64::from(base).powf(-2.0 * i as f64 / dim as f64);
+        let angles = positions.iter().flat_map(|p| (0..half).map(move |i| angle(*p, i)));
+        #[expect(clippy::cast_possible_truncation, reason = "f32 is what the kernels take")]
+        let (cos, sin) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
+        Self { half, cos, sin }
+    }
+}
+
+/// Operations of a transformer's forward pass. Activations are f32, `[rows, cols]`, row-major.
+pub trait Backend {
+    /// Activations.
+    type Tensor;
+    /// A weight matrix `[out, in]`.
+    type Matrix;
+    /// A weight vector.
+    type Vector;
+    /// Keys and values of one layer, `[slots, kv heads * head dim]` each.
+    type KvLayer;
+
+    /// Name as results report it, with the instruction set.
+    fn name(&self) -> String;
+    /// Threads at work.
+    fn threads(&self) -> usize;
+
+    /// Takes a weight matrix over.
+    ///
+    /// # Errors
+    /// `out_of_memory`.
+    fn matrix(&self, matrix: QuantMatrix) -> Result<Self::Matrix>;
+    /// Takes a weight vector over.
+    ///
+    /// # Errors
+    /// `out_of_memory`.
+    fn vector(&self, vector: Vec<f32>) -> Result<Self::Vector>;
+    /// Takes activations `[rows, cols]` over.
+    ///
+    /// # Errors
+    /// `out_of_memory`.
+    fn tensor(&self, rows: usize, cols: usize, values: Vec<f32>) -> Result<Self::Tensor>;
+    /// Brings activations back, `[rows, cols]` row-major.
+    ///
+    /// # Errors
+    /// Where the device failed.
+    fn read(&self, x: &Self::Tensor) -> Result<Vec<f32>>;
+
+    /// `x w^T (+ bias)`: `[m, in]` times `[out, in]` gives `[m, out]`.
+    fn linear(&self, x: &Self::Tensor, w: &Self::Matrix, bias: Option<&Self::Vector>) -> Self::Tensor;
+    /// `x / rms(x) * weight` per row (Zhang and Sennrich 2019, arXiv 1910.07467).
+    fn rms_norm(&self, x: &Self::Tensor, weight: &Self::Vector, eps: f32) -> Self::Tensor;
+    /// Rotates each head of `x` (`[rows, n * head dim]`), pairing value `i` with `i + dim / 2` (the NeoX order).
+    fn rope(&self, x: &mut Self::Tensor, table: &RopeTable);
+    /// `silu(gate) * up`, elementwise, into `gate` (Shazeer 2020, arXiv 2002.05202).
+    fn silu_mul(&self, gate: &mut Self::Tensor, up: &Self::Tensor);
+    /// `x += y`.
+    fn add(&self, x: &mut Self::Tensor, y: &Self::Tensor);
+    /// The given rows of `x`, in that order.
+    fn select_rows(&self, x: &Self::Tensor, rows: &[usize]) -> Self::Tensor;
+
+    /// An empty layer of a KV cache.
+    fn kv_layer(&self) -> Self::KvLayer;
+    /// Forgets all slots from `slots` on.
+    fn kv_truncate(&self, layer: &mut Self::KvLayer, slots: usize, heads: Heads);
+    /// Appends the rows of `k` and `v` as new slots.
+    ///
+    /// # Errors
+    /// `out_of_memory`.
+    fn kv_append(&self, layer: &mut Self::KvLayer, k: &Self::Tensor, v: &Self::Tensor) -> Result<()>;
+    /// Scaled dot-product attention of each row of `q` (`[rows, query heads * dim]`) over the slots it may see.
+    fn attention(
+        &self,
+        q: &Self::Tensor,
+        layer: &Self::KvLayer,
+        visible: &[Visible],
+        heads: Heads,
+    ) -> Self::Tensor;
+}

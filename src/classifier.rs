@@ -1,0 +1,194 @@
+//! From a text to a decision.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use web_time::Instant;
+
+use crate::gate::{Answer, Decision, Gate};
+use crate::message::Message;
+use crate::pack::{IntentConfig, check_threshold};
+use crate::scoring::{Scores, argmax, calibrate};
+use crate::{IntentError, Result};
+
+/// The intent of everything that could not be classified.
+pub const UNKNOWN: &str = "unknown";
+
+/// A model that turns a message into a distribution over labels.
+pub trait LabelModel {
+    /// Scores `text`, already trimmed and normalised; `token_confidence` asks for that figure too.
+    ///
+    /// # Errors
+    /// Whatever kept the model from a distribution.
+    fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores>;
+    /// What runs.
+    fn info(&self) -> &ModelInfo;
+}
+
+/// What runs, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelInfo {
+    /// Name of the stage in results.
+    pub stage: String,
+    /// Architecture, as the model file names it.
+    pub architecture: String,
+    /// Backend with its instruction set.
+    pub backend: String,
+    /// Threads at work.
+    pub threads: usize,
+    /// Weights, counted one by one.
+    pub parameters: u64,
+    /// Bytes of weights as they are held.
+    pub weight_bytes: u64,
+    /// Tokens of the constant prefix.
+    pub prefix_tokens: usize,
+}
+
+/// A classified message. Serialised it is the result object of the command line and of JavaScript.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Classification {
+    /// The label; `unknown` where nothing could be said.
+    pub intent: String,
+    /// Exactly `{"intent": "<label>"}`.
+    pub json: String,
+    /// Probability of `intent`; `None` where the message was not classified.
+    pub confidence: Option<f32>,
+    /// Calibrated probability of each label; `None` where the message was not classified.
+    #[serde(serialize_with = "as_map")]
+    pub probabilities: Option<Vec<(String, f32)>>,
+    /// Lead of the best label over the second best; `None` where the message was not classified.
+    pub margin: Option<f32>,
+    /// Mean full-softmax probability of the emitted answer tokens, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_confidence: Option<f32>,
+    /// Where the message goes, and why.
+    pub decision: Decision,
+    /// The model that answered.
+    pub stage: String,
+    /// Backend with its instruction set.
+    pub backend: String,
+    /// Threads at work.
+    pub threads: usize,
+    /// Wall-clock milliseconds.
+    pub ms: f64,
+}
+
+fn as_map<S: Serializer>(
+    pairs: &Option<Vec<(String, f32)>>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let Some(pairs) = pairs else { return serializer.serialize_none() };
+    let mut map = serializer.serialize_map(Some(pairs.len()))?;
+    for (label, probability) in pairs {
+        map.serialize_entry(label, probability)?;
+    }
+    map.end()
+}
+
+/// Per-call options.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ClassifyOptions {
+    /// Least confidence that stays local; the configuration's where absent.
+    pub threshold: Option<f32>,
+    /// Report [`Classification::token_confidence`].
+    pub token_confidence: bool,
+}
+
+/// A model, its calibration and the gate.
+pub struct Classifier {
+    model: Box<dyn LabelModel + Send>,
+    config: IntentConfig,
+    gate: Gate,
+}
+
+impl Classifier {
+    /// A classifier around any model.
+    ///
+    /// # Errors
+    /// `invalid_config`.
+    pub fn new(model: Box<dyn LabelModel + Send>, config: IntentConfig) -> Result<Self> {
+        config.check()?;
+        let gate = Gate::new(&config.labels, &config.policy)?;
+        Ok(Self { model, config, gate })
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &IntentConfig {
+        &self.config
+    }
+
+    /// What runs.
+    #[must_use]
+    pub fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+
+    /// Classifies one message. A failure of the model is not an error here: it is `unknown`, escalated, with the
+    /// error's code as the reason.
+    ///
+    /// # Errors
+    /// `empty_message` and `invalid_argument`: the caller's own mistakes.
+    pub fn classify(&mut self, text: &str, options: ClassifyOptions) -> Result<Classification> {
+        let start = Instant::now();
+        let threshold = options.threshold.unwrap_or(self.config.threshold);
+        check_threshold(threshold).map_err(|detail| IntentError::argument("threshold", detail))?;
+        let mut result = match Message::new(text)? {
+            Message::TooLong => self.unclassified(Decision::escalate("too_long")),
+            Message::Text(text) => match self.model.score(&text, options.token_confidence) {
+                Ok(scores) => self.classified(&text, &scores, threshold),
+                Err(error) => self.unclassified(Decision::error(&error)),
+            },
+        };
+        result.ms = start.elapsed().as_secs_f64() * 1e3;
+        Ok(result)
+    }
+
+    fn classified(&self, text: &str, scores: &Scores, threshold: f32) -> Classification {
+        let probabilities = calibrate(&scores.log_probabilities, self.config.temperature);
+        let intent = argmax(&probabilities);
+        let decision = self.gate.decide(Answer { text, intent, probabilities: &probabilities }, threshold);
+        let Some(label) = self.config.labels.get(intent).filter(|_| !decision.reason.starts_with("error:"))
+        else {
+            return self.unclassified(decision);
+        };
+        let second = probabilities.iter().enumerate().filter(|(index, _)| *index != intent);
+        let second = second.fold(0f32, |best, (_, p)| best.max(*p));
+        let pairs = self.config.labels.iter().cloned().zip(probabilities.iter().copied()).collect();
+        Classification {
+            confidence: Some(probabilities[intent]),
+            margin: Some(probabilities[intent] - second),
+            probabilities: Some(pairs),
+            token_confidence: scores.token_confidence,
+            ..self.result(label, decision)
+        }
+    }
+
+    /// What is said of a message that no model has scored.
+    #[must_use]
+    pub fn unclassified(&self, decision: Decision) -> Classification {
+        self.result(UNKNOWN, decision)
+    }
+
+    fn result(&self, intent: &str, decision: Decision) -> Classification {
+        let info = self.model.info();
+        Classification {
+            intent: intent.to_owned(),
+            json: strict_json(intent),
+            confidence: None,
+            probabilities: None,
+            margin: None,
+            token_confidence: None,
+            decision,
+            stage: info.stage.clone(),
+            backend: info.backend.clone(),
+            threads: info.threads,
+            ms: 0.0,
+        }
+    }
+}
+
+/// Exactly `{"intent": "<label>"}`; labels are checked to need no escapes.
+#[must_use]
+pub fn strict_json(label: &str) -> String {
+    format!("{{\"intent\": \"{label}\"}}")
+}

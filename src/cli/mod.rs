@@ -1,0 +1,39 @@
+//! The command line. Data goes to stdout, progress and errors to stderr; exit code 0 on success, 1 on failure,
+//! 2 on bad usage.
+
+mod classify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::IntentError;
+
+/// Reads a telecom customer's message and answers with one of six intents as strict JSON, on this machine.
+#[derive(Parser)]
+#[command(name = "relayops-intent", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Classify(classify::ClassifyArgs),
+}
+
+/// Parses the arguments and runs the command.
+#[must_use]
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Classify(args) => classify::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("relayops-intent: {}: {error}", error.code());
+            let usage = matches!(error, IntentError::InvalidArgument { .. } | IntentError::EmptyMessage);
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Typed access to a header's metadata, with errors that name the key.
+
+use std::collections::HashMap;
+
+use candle_core::quantized::gguf_file::Value;
+
+use crate::{IntentError, Result};
+
+/// The metadata of one file.
+pub struct Metadata {
+    file: String,
+    values: HashMap<String, Value>,
+}
+
+impl Metadata {
+    pub(super) fn new(file: &str, values: HashMap<String, Value>) -> Self {
+        Self { file: file.to_owned(), values }
+    }
+
+    /// Name of the file, for errors.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// An `invalid_gguf` error about `key` of this file.
+    pub fn invalid(&self, key: &str, detail: impl ToString) -> IntentError {
+        IntentError::InvalidGguf {
+            file: self.file.clone(),
+            field: key.to_owned(),
+            detail: detail.to_string(),
+        }
+    }
+
+    /// The value under `key`, if it is there.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.values.get(key)
+    }
+
+    fn require(&self, key: &str) -> Result<&Value> {
+        self.get(key).ok_or_else(|| self.invalid(key, "is missing from the metadata"))
+    }
+
+    /// A size: an unsigned integer of 32 bits or fewer.
+    ///
+    /// # Errors
+    /// `invalid_gguf` where the key is missing or holds something else.
+    pub fn size(&self, key: &str) -> Result<usize> {
+        let value = self.require(key)?;
+        match value {
+            Value::U8(n) => Ok(usize::from(*n)),
+            Value::U16(n) => Ok(usize::from(*n)),
+            Value::U32(n) => usize::try_from(*n).map_err(|error| self.invalid(key, error)),
+            other => {
+                Err(self.invalid(key, format!("{:?} where an unsigned integer belongs", other.value_type())))
+            }
+        }
+    }
+
+    /// A 32-bit float.
+    ///
+    /// # Errors
+    /// `invalid_gguf` where the key is missing or holds something else.
+    pub fn f32(&self, key: &str) -> Result<f32> {
+        match self.require(key)? {
+            Value::F32(x) => Ok(*x),
+            other => Err(self.invalid(key, format!("{:?} where a float belongs", other.value_type()))),
+        }
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// `invalid_gguf` where the key is missing or holds something else.
+    pub fn text(&self, key: &str) -> Result<&str> {
+        match self.require(key)? {
+            Value::String(text) => Ok(text),
+            other => Err(self.invalid(key, format!("{:?} where a string belongs", other.value_type()))),
+        }
+    }
+
+    fn array(&self, key: &str) -> Result<&[Value]> {
+        match self.require(key)? {
+            Value::Array(values) => Ok(values),
+            other => Err(self.invalid(key, format!("{:?} where an array belongs", other.value_type()))),
+        }
+    }
+
+    /// An array of texts.
+    ///
+    /// # Errors
+    /// `invalid_gguf` where the key is missing or holds something else.
+    pub fn texts(&self, key: &str) -> Result<Vec<&str>> {
+        let text = |value| match value {
+            &Value::String(ref text) => Ok(text.as_str()),
+            other => Err(self.invalid(key, format!("an element is {:?}, not a string", other.value_type()))),
+        };
+        self.array(key)?.iter().map(text).collect()
+    }
+
+    /// An array of 32-bit signed integers.
+    ///
+    /// # Errors
+    /// `invalid_gguf` where the key is missing or holds something else.
+    pub fn i32s(&self, key: &str) -> Result<Vec<i32>> {
+        let number = |value: &Value| match value {
+            Value::I32(n) => Ok(*n),
+            other => Err(self.invalid(key, format!("an element is {:?}, not an i32", other.value_type()))),
+        };
+        self.array(key)?.iter().map(number).collect()
+    }
+}

@@ -1,0 +1,394 @@
+//! Qwen2 and Qwen2.5 (Qwen Team 2024, arXiv 2412.15115): pre-norm transformer, grouped-query attention with
+//! biased q, k and v, rotary positions, SwiGLU.
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, Heads, RopeTable, Visible};
+use crate::gguf::{Gguf, Header, Metadata};
+use crate::quant::{BLOCK, QuantMatrix, matmul};
+use crate::tokenizer::TokenId;
+use crate::{IntentError, Result};
+
+/// Sizes of one model, from its metadata.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Qwen2Config {
+    /// Transformer layers.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Width of the feed-forward layer.
+    pub feed_forward: usize,
+    /// Attention heads.
+    pub heads: Heads,
+    /// Longest sequence.
+    pub context: usize,
+    /// Base of the rotary angles.
+    pub rope_base: f32,
+    /// Epsilon of the norms.
+    pub rms_eps: f32,
+    /// Token ids.
+    pub vocab: usize,
+}
+
+impl Qwen2Config {
+    /// Reads and checks the sizes.
+    ///
+    /// # Errors
+    /// `unsupported_model` for another architecture, `invalid_gguf` for sizes that are missing or can't be.
+    pub fn from_header(header: &Header) -> Result<Self> {
+        let meta = &header.metadata;
+        let architecture = meta.text("general.architecture")?;
+        if architecture != "qwen2" {
+            return Err(IntentError::UnsupportedModel {
+                file: meta.file().to_owned(),
+                field: "general.architecture".to_owned(),
+                detail: format!("{architecture:?}; \"qwen2\" is run"),
+            });
+        }
+        let hidden = size(meta, "qwen2.embedding_length", 1 << 16)?;
+        let query = size(meta, "qwen2.attention.head_count", 1 << 10)?;
+        let kv = size(meta, "qwen2.attention.head_count_kv", 1 << 10)?;
+        if !hidden.is_multiple_of(query) || !query.is_multiple_of(kv) || !(hidden / query).is_multiple_of(2) {
+            let detail = format!("{query} heads and {kv} key/value heads do not divide a width of {hidden}");
+            return Err(meta.invalid("qwen2.attention.head_count", detail));
+        }
+        let config = Self {
+            layers: size(meta, "qwen2.block_count", 1 << 10)?,
+            hidden,
+            feed_forward: size(meta, "qwen2.feed_forward_length", 1 << 20)?,
+            heads: Heads { query, kv, dim: hidden / query },
+            context: size(meta, "qwen2.context_length", 1 << 24)?,
+            rope_base: positive(meta, "qwen2.rope.freq_base")?,
+            rms_eps: positive(meta, "qwen2.attention.layer_norm_rms_epsilon")?,
+            vocab: meta.texts("tokenizer.ggml.tokens")?.len(),
+        };
+        for (key, width) in
+            [("qwen2.embedding_length", hidden), ("qwen2.feed_forward_length", config.feed_forward)]
+        {
+            if !width.is_multiple_of(BLOCK) {
+                return Err(meta.invalid(key, format!("{width} is not a multiple of {BLOCK}")));
+            }
+        }
+        config.check_tensors(header)?;
+        Ok(config)
+    }
+
+    fn kv_width(&self) -> usize {
+        self.heads.kv * self.heads.dim
+    }
+
+    /// Name and shape (`[rows, cols]`) of every tensor, and whether it may be missing.
+    fn tensors(&self) -> Vec<(String, [usize; 2], bool)> {
+        let (h, f, kv) = (self.hidden, self.feed_forward, self.kv_width());
+        let mut tensors = vec![
+            ("token_embd.weight".to_owned(), [self.vocab, h], false),
+            ("output_norm.weight".to_owned(), [1, h], false),
+            ("output.weight".to_owned(), [self.vocab, h], true),
+        ];
+        for layer in 0..self.layers {
+            let shapes = [
+                ("attn_norm.weight", [1, h]),
+                ("attn_q.weight", [h, h]),
+                ("attn_q.bias", [1, h]),
+                ("attn_k.weight", [kv, h]),
+                ("attn_k.bias", [1, kv]),
+                ("attn_v.weight", [kv, h]),
+                ("attn_v.bias", [1, kv]),
+                ("attn_output.weight", [h, h]),
+                ("ffn_norm.weight", [1, h]),
+                ("ffn_gate.weight", [f, h]),
+                ("ffn_up.weight", [f, h]),
+                ("ffn_down.weight", [h, f]),
+            ];
+            tensors.extend(shapes.map(|(name, shape)| (format!("blk.{layer}.{name}"), shape, false)));
+        }
+        tensors
+    }
+
+    /// Compares the directory with the architecture before a byte of weights has arrived.
+    fn check_tensors(&self, header: &Header) -> Result<()> {
+        let error = |tensor: &str, detail: String| IntentError::InvalidTensor {
+            file: header.metadata.file().to_owned(),
+            tensor: tensor.to_owned(),
+            detail,
+        };
+        let mut listed: std::collections::HashMap<&str, &[usize]> =
+            header.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.dims())).collect();
+        for (name, shape, optional) in self.tensors() {
+            match listed.remove(name.as_str()) {
+                None if optional => {}
+                None => return Err(error(&name, "is missing".to_owned())),
+                Some(dims) if dims == shape || (shape[0] == 1 && dims == &shape[1..]) => {}
+                Some(dims) => return Err(error(&name, format!("shape {dims:?}, expected {shape:?}"))),
+            }
+        }
+        match listed.keys().min() {
+            None => Ok(()),
+            Some(name) => Err(error(name, "is not part of a Qwen2 model of this size".to_owned())),
+        }
+    }
+}
+
+fn size(meta: &Metadata, key: &str, limit: usize) -> Result<usize> {
+    let value = meta.size(key)?;
+    if (1..=limit).contains(&value) {
+        Ok(value)
+    } else {
+        Err(meta.invalid(key, format!("{value} is not between 1 and {limit}")))
+    }
+}
+
+fn positive(meta: &Metadata, key: &str) -> Result<f32> {
+    let value = meta.f32(key)?;
+    if value.is_finite() && value > 0.0 {
+        Ok(value)
+    } else {
+        Err(meta.invalid(key, format!("{value} is not a positive number")))
+    }
+}
+
+struct Layer<B: Backend> {
+    attn_norm: B::Vector,
+    q: (B::Matrix, B::Vector),
+    k: (B::Matrix, B::Vector),
+    v: (B::Matrix, B::Vector),
+    attn_output: B::Matrix,
+    ffn_norm: B::Vector,
+    gate: B::Matrix,
+    up: B::Matrix,
+    down: B::Matrix,
+}
+
+/// The weights.
+pub struct Qwen2<B: Backend> {
+    backend: B,
+    config: Qwen2Config,
+    /// `[vocab, hidden]`; rows are gathered on the host.
+    embedding: Arc<QuantMatrix>,
+    /// `[vocab, hidden]`, the embedding itself where the file ties them; read on the host, a few rows at a time.
+    output: Arc<QuantMatrix>,
+    layers: Vec<Layer<B>>,
+    norm: B::Vector,
+}
+
+/// Keys and values of a sequence, or of a tree of them.
+pub struct KvCache<B: Backend> {
+    layers: Vec<B::KvLayer>,
+    slots: usize,
+}
+
+impl<B: Backend> KvCache<B> {
+    /// Slots in use.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+}
+
+/// Rows of one forward pass.
+pub struct Batch<'a> {
+    /// One a row.
+    pub tokens: &'a [TokenId],
+    /// Position of each row, which in a tree is its depth.
+    pub positions: &'a [usize],
+    /// What each row sees, itself included; row `i` takes slot `cache.slots() + i`.
+    pub visible: &'a [Visible],
+    /// Rows whose hidden states are wanted.
+    pub outputs: &'a [usize],
+}
+
+impl<B: Backend> Qwen2<B> {
+    /// Takes the weights out of `gguf`; `config` is that of its header.
+    ///
+    /// # Errors
+    /// `invalid_tensor`, `out_of_memory`.
+    pub fn new(backend: B, config: Qwen2Config, gguf: &mut Gguf) -> Result<Self> {
+        let embedding = Arc::new(gguf.take("token_embd.weight", config.vocab, config.hidden)?);
+        let output = if gguf.tensors.contains_key("output.weight") {
+            Arc::new(gguf.take("output.weight", config.vocab, config.hidden)?)
+        } else {
+            Arc::clone(&embedding)
+        };
+        let norm = backend.vector(gguf.take_vector("output_norm.weight", config.hidden)?)?;
+        let layers = (0..config.layers)
+            .map(|layer| Self::layer(&backend, &config, gguf, layer))
+            .collect::<Result<_>>()?;
+        Ok(Self { backend, config, embedding, output, layers, norm })
+    }
+
+    fn layer(backend: &B, config: &Qwen2Config, gguf: &mut Gguf, layer: usize) -> Result<Layer<B>> {
+        let (h, f, kv) = (config.hidden, config.feed_forward, config.kv_width());
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let mut matrix = |part: &str, rows, cols| backend.matrix(gguf.take(&name(part), rows, cols)?);
+        let (q, k, v) = (
+            matrix("attn_q.weight", h, h)?,
+            matrix("attn_k.weight", kv, h)?,
+            matrix("attn_v.weight", kv, h)?,
+        );
+        let attn_output = matrix("attn_output.weight", h, h)?;
+        let (gate, up) = (matrix("ffn_gate.weight", f, h)?, matrix("ffn_up.weight", f, h)?);
+        let down = matrix("ffn_down.weight", h, f)?;
+        let mut vector = |part: &str, len| backend.vector(gguf.take_vector(&name(part), len)?);
+        Ok(Layer {
+            attn_norm: vector("attn_norm.weight", h)?,
+            q: (q, vector("attn_q.bias", h)?),
+            k: (k, vector("attn_k.bias", kv)?),
+            v: (v, vector("attn_v.bias", kv)?),
+            attn_output,
+            ffn_norm: vector("ffn_norm.weight", h)?,
+            gate,
+            up,
+            down,
+        })
+    }
+
+    /// The model's sizes.
+    #[must_use]
+    pub fn config(&self) -> &Qwen2Config {
+        &self.config
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// An empty cache.
+    #[must_use]
+    pub fn cache(&self) -> KvCache<B> {
+        KvCache { layers: self.layers.iter().map(|_| self.backend.kv_layer()).collect(), slots: 0 }
+    }
+
+    /// Forgets all slots from `slots` on.
+    pub fn truncate(&self, cache: &mut KvCache<B>, slots: usize) {
+        cache.slots = cache.slots.min(slots);
+        for layer in &mut cache.layers {
+            self.backend.kv_truncate(layer, cache.slots, self.config.heads);
+        }
+    }
+
+    /// Runs `batch`, appends its rows to `cache` and returns the final hidden states of `batch.outputs`
+    /// (`[outputs, hidden]`, normalised, on the host). After an error the cache is as it was before.
+    ///
+    /// # Errors
+    /// `inference` where the batch does not fit the model, `out_of_memory`.
+    pub fn forward(&self, cache: &mut KvCache<B>, batch: &Batch<'_>) -> Result<Vec<f32>> {
+        self.check(cache, batch)?;
+        let before = cache.slots;
+        let result = self.run(cache, batch);
+        match &result {
+            Ok(_) => cache.slots += batch.tokens.len(),
+            Err(_) => self.truncate(cache, before),
+        }
+        result
+    }
+
+    fn check(&self, cache: &KvCache<B>, batch: &Batch<'_>) -> Result<()> {
+        let rows = batch.tokens.len();
+        if batch.positions.len() != rows || batch.visible.len() != rows {
+            return Err(IntentError::Inference("a batch's parts differ in length".to_owned()));
+        }
+        if batch.tokens.iter().any(|token| token.0 as usize >= self.config.vocab) {
+            return Err(IntentError::Inference("a token id is outside the vocabulary".to_owned()));
+        }
+        let unseen = |(row, visible): (usize, &Visible)| {
+            visible.is_empty()
+                || visible.iter().any(|range| range.is_empty() || range.end > cache.slots + row + 1)
+        };
+        if batch.visible.iter().enumerate().any(unseen) || batch.outputs.iter().any(|row| *row >= rows) {
+            return Err(IntentError::Inference("a row refers to one that is not there yet".to_owned()));
+        }
+        match batch.positions.iter().max() {
+            Some(position) if *position >= self.config.context => Err(IntentError::Inference(format!(
+                "position {position} is beyond the model's context of {}",
+                self.config.context
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn run(&self, cache: &mut KvCache<B>, batch: &Batch<'_>) -> Result<Vec<f32>> {
+        let (b, config) = (&self.backend, &self.config);
+        let mut x = b.tensor(batch.tokens.len(), config.hidden, self.embed(batch.tokens))?;
+        let table = RopeTable::new(batch.positions, config.heads.dim, config.rope_base);
+        let Some((last, layers)) = self.layers.split_last() else {
+            return Err(IntentError::Inference("the model has no layers".to_owned()));
+        };
+        for (layer, kv) in layers.iter().zip(&mut cache.layers) {
+            let attended = self.attention(layer, kv, &x, &table, batch.visible)?;
+            b.add(&mut x, &attended);
+            let fed = self.feed_forward(layer, &x);
+            b.add(&mut x, &fed);
+        }
+        if let Some(kv) = cache.layers.last_mut() {
+            let attended = self.attention(last, kv, &x, &table, batch.visible)?;
+            b.add(&mut x, &attended);
+        }
+        // After the last attention rows no longer meet: only those that are read go on.
+        let mut x = b.select_rows(&x, batch.outputs);
+        let fed = self.feed_forward(last, &x);
+        b.add(&mut x, &fed);
+        b.read(&b.rms_norm(&x, &self.norm, config.rms_eps))
+    }
+
+    fn embed(&self, tokens: &[TokenId]) -> Vec<f32> {
+        let mut values = vec![0.0; tokens.len() * self.config.hidden];
+        for (token, row) in tokens.iter().zip(values.chunks_exact_mut(self.config.hidden)) {
+            self.embedding.dequantize_row(token.0 as usize, row);
+        }
+        values
+    }
+
+    fn attention(
+        &self,
+        layer: &Layer<B>,
+        kv: &mut B::KvLayer,
+        x: &B::Tensor,
+        table: &RopeTable,
+        visible: &[Visible],
+    ) -> Result<B::Tensor> {
+        let b = &self.backend;
+        let normed = b.rms_norm(x, &layer.attn_norm, self.config.rms_eps);
+        let project = |(weight, bias): &(B::Matrix, B::Vector)| b.linear(&normed, weight, Some(bias));
+        let (mut q, mut k, v) = (project(&layer.q), project(&layer.k), project(&layer.v));
+        b.rope(&mut q, table);
+        b.rope(&mut k, table);
+        b.kv_append(kv, &k, &v)?;
+        let attended = b.attention(&q, kv, visible, self.config.heads);
+        Ok(b.linear(&attended, &layer.attn_output, None))
+    }
+
+    fn feed_forward(&self, layer: &Layer<B>, x: &B::Tensor) -> B::Tensor {
+        let b = &self.backend;
+        let normed = b.rms_norm(x, &layer.ffn_norm, self.config.rms_eps);
+        let mut gate = b.linear(&normed, &layer.gate, None);
+        let up = b.linear(&normed, &layer.up, None);
+        b.silu_mul(&mut gate, &up);
+        b.linear(&gate, &layer.down, None)
+    }
+
+    /// Rows `tokens` of the output matrix as floats: the head for a few tokens, `[tokens, hidden]`.
+    ///
+    /// # Errors
+    /// `inference` for a token outside the vocabulary.
+    pub fn head(&self, tokens: &[TokenId]) -> Result<QuantMatrix> {
+        let mut rows = vec![0.0; tokens.len() * self.config.hidden];
+        for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(self.config.hidden)) {
+            if token.0 as usize >= self.config.vocab {
+                return Err(IntentError::Inference("a token id is outside the vocabulary".to_owned()));
+            }
+            self.output.dequantize_row(token.0 as usize, row);
+        }
+        QuantMatrix::from_f32(tokens.len(), self.config.hidden, &rows)
+    }
+
+    /// Logits over the whole vocabulary, `[rows, vocab]`, of hidden states `[rows, hidden]`.
+    #[must_use]
+    pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+        let rows = hidden.len() / self.config.hidden;
+        let mut logits = vec![0.0; rows * self.config.vocab];
+        matmul(hidden, rows, &self.output, &mut logits);
+        logits
+    }
+}

@@ -1,0 +1,130 @@
+//! The configuration of a classifier: data, so that another taxonomy is another file.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gate::Policy;
+use crate::{IntentError, Result};
+
+/// Labels, prompt, calibration and policy of one classifier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntentConfig {
+    /// The intents, in the order in which probabilities are reported.
+    pub labels: Vec<String>,
+    /// How a message is put to the model.
+    pub prompt: PromptConfig,
+    /// Divides the label log-probabilities before they are renormalised; 1 leaves them as they are.
+    pub temperature: f32,
+    /// Least confidence that stays local.
+    pub threshold: f32,
+    /// What escalates whatever the model says.
+    pub policy: Policy,
+}
+
+/// The chat prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptConfig {
+    /// Text of the system turn.
+    pub system: String,
+    /// The turns, exactly one of the pieces being [`Piece::Message`].
+    pub pieces: Vec<Piece>,
+    /// The answer that is scored.
+    pub answer: AnswerConfig,
+}
+
+/// One piece of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Piece {
+    /// A control token of the model, by its spelling.
+    Control(String),
+    /// Plain text.
+    Text(String),
+    /// [`PromptConfig::system`], as plain text.
+    System,
+    /// The customer's message, as plain text.
+    Message,
+}
+
+/// The answer is `open`, a label, `close`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerConfig {
+    /// Text before the label.
+    pub open: String,
+    /// Text after the label.
+    pub close: String,
+}
+
+impl Default for IntentConfig {
+    /// The six telecom intents.
+    fn default() -> Self {
+        match Self::from_json(include_str!("telecom.json")) {
+            Ok(config) => config,
+            // The file is compiled in, and a test reads it.
+            Err(error) => unreachable!("telecom.json: {error}"),
+        }
+    }
+}
+
+impl IntentConfig {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// `invalid_config` naming the field.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let config: Self =
+            serde_json::from_str(json).map_err(|error| IntentError::config("config", error))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// `invalid_config` naming the field.
+    pub fn check(&self) -> Result<()> {
+        if self.labels.len() < 2 {
+            return Err(IntentError::config("labels", "fewer than two"));
+        }
+        for (index, label) in self.labels.iter().enumerate() {
+            let field = || format!("labels[{index}]");
+            if label.is_empty() || label.chars().any(|c| c == '"' || c == '\\' || c.is_control()) {
+                return Err(IntentError::config(
+                    field(),
+                    format!("{label:?} does not stand in JSON as it is"),
+                ));
+            }
+            if self.labels[..index].contains(label) {
+                return Err(IntentError::config(field(), format!("{label} stands twice")));
+            }
+        }
+        let messages = self.prompt.pieces.iter().filter(|piece| **piece == Piece::Message).count();
+        if messages != 1 {
+            return Err(IntentError::config(
+                "prompt.pieces",
+                format!("{messages} message pieces, expected one"),
+            ));
+        }
+        if self.prompt.answer.close.is_empty() {
+            return Err(IntentError::config(
+                "prompt.answer.close",
+                "is empty, so a label's end can't be told",
+            ));
+        }
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            return Err(IntentError::config(
+                "temperature",
+                format!("{} is not a positive number", self.temperature),
+            ));
+        }
+        check_threshold(self.threshold).map_err(|detail| IntentError::config("threshold", detail))?;
+        self.policy.check()
+    }
+}
+
+/// A threshold is a probability.
+pub(crate) fn check_threshold(threshold: f32) -> std::result::Result<(), String> {
+    if (0.0..=1.0).contains(&threshold) { Ok(()) } else { Err(format!("{threshold} is not between 0 and 1")) }
+}

@@ -1,0 +1,74 @@
+//! The prompt as token ids.
+
+use crate::pack::{IntentConfig, Piece};
+use crate::tokenizer::{TokenId, Tokenizer};
+use crate::{IntentError, Result};
+
+/// A prompt, tokenized but for the message.
+pub struct Prompt {
+    /// Before the message; the same for every message, so its KV is computed once.
+    pub prefix: Vec<TokenId>,
+    /// From the end of the message up to the answer's label.
+    pub suffix: Vec<TokenId>,
+    /// How many of the suffix's last tokens are the forced opening of the answer.
+    pub open: usize,
+    /// For each label, its tokens and those of the answer's close.
+    pub answers: Vec<Vec<TokenId>>,
+}
+
+impl Prompt {
+    /// Tokenizes the prompt of `config`.
+    ///
+    /// # Errors
+    /// `invalid_config` for a control token that the model lacks, or an answer whose label can't be told from
+    /// its opening by tokens.
+    pub fn new(config: &IntentConfig, tokenizer: &Tokenizer) -> Result<Self> {
+        let (mut prefix, mut suffix) = (Vec::new(), None);
+        let mut text = String::new();
+        for (index, piece) in config.prompt.pieces.iter().enumerate() {
+            match piece {
+                Piece::Text(plain) => text.push_str(plain),
+                Piece::System => text.push_str(&config.prompt.system),
+                Piece::Control(spelling) => {
+                    let id = tokenizer.control(spelling).ok_or_else(|| {
+                        let detail = format!("the model has no token {spelling:?}");
+                        IntentError::config(format!("prompt.pieces[{index}].control"), detail)
+                    })?;
+                    let tokens = suffix.as_mut().unwrap_or(&mut prefix);
+                    tokens.extend(tokenizer.encode(&std::mem::take(&mut text))?);
+                    tokens.push(id);
+                }
+                Piece::Message => {
+                    prefix.extend(tokenizer.encode(&std::mem::take(&mut text))?);
+                    suffix = Some(Vec::new());
+                }
+            }
+        }
+        let Some(mut suffix) = suffix else {
+            return Err(IntentError::config("prompt.pieces", "no message piece"));
+        };
+        // The answer's tokens may depend on the text right before it.
+        let answer = &config.prompt.answer;
+        let before = tokenizer.encode(&text)?;
+        let opened = tokenizer.encode(&format!("{text}{}", answer.open))?;
+        suffix.extend(&opened);
+        if suffix.is_empty() {
+            return Err(IntentError::config(
+                "prompt.pieces",
+                "nothing stands between the message and the label",
+            ));
+        }
+        let answers = config
+            .labels
+            .iter()
+            .map(|label| {
+                let tokens = tokenizer.encode(&format!("{text}{}{label}{}", answer.open, answer.close))?;
+                tokens.strip_prefix(opened.as_slice()).map(<[_]>::to_vec).ok_or_else(|| {
+                    let detail = format!("its tokens change when the label {label:?} follows");
+                    IntentError::config("prompt.answer.open", detail)
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { prefix, suffix, open: opened.len().saturating_sub(before.len()), answers })
+    }
+}

@@ -1,0 +1,139 @@
+//! Byte-pair encoding from GGUF metadata.
+//!
+//! Customer text goes through an encoder that has no control tokens at all: `<|im_end|>` typed by a customer
+//! comes out as ordinary tokens. Control tokens are put into prompts by id ([`Tokenizer::control`]).
+
+use std::collections::HashMap;
+
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::NFC;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior};
+
+use crate::gguf::Metadata;
+use crate::{IntentError, Result};
+
+/// How Qwen2 cuts text into words before merging (`pre = "qwen2"`).
+const QWEN2_SPLIT: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*",
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+
+/// Token types of `tokenizer.ggml.token_type` (llama.cpp's `llama_token_type`).
+const NORMAL: i32 = 1;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+
+/// Index into a model's vocabulary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenId(pub u32);
+
+/// A model's vocabulary.
+pub struct Tokenizer {
+    text: tokenizers::Tokenizer,
+    added: HashMap<String, TokenId>,
+    vocab_size: usize,
+}
+
+impl Tokenizer {
+    /// Builds the tokenizer that a GGUF header describes.
+    ///
+    /// # Errors
+    /// `unsupported_model` for other tokenizers than Qwen2's, `invalid_gguf` for a broken description.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
+        for (key, expected) in [("tokenizer.ggml.model", "gpt2"), ("tokenizer.ggml.pre", "qwen2")] {
+            let value = metadata.text(key)?;
+            if value != expected {
+                return Err(IntentError::UnsupportedModel {
+                    file: metadata.file().to_owned(),
+                    field: key.to_owned(),
+                    detail: format!("{value:?}; {expected:?} is read"),
+                });
+            }
+        }
+        let tokens = metadata.texts("tokenizer.ggml.tokens")?;
+        let types = metadata.i32s("tokenizer.ggml.token_type")?;
+        if types.len() != tokens.len() {
+            let detail = format!("{} types for {} tokens", types.len(), tokens.len());
+            return Err(metadata.invalid("tokenizer.ggml.token_type", detail));
+        }
+        let (vocab, added) = vocabulary(metadata, &tokens, &types)?;
+        let text =
+            encoder(vocab, merges(metadata)?).map_err(|error| IntentError::Tokenizer(error.to_string()))?;
+        Ok(Self { text, added, vocab_size: tokens.len() })
+    }
+
+    /// Number of token ids.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Token ids of `text` as plain text, normalised to NFC.
+    ///
+    /// # Errors
+    /// `tokenizer` where the encoder fails.
+    pub fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
+        let encoding =
+            self.text.encode_fast(text, false).map_err(|error| IntentError::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().iter().map(|id| TokenId(*id)).collect())
+    }
+
+    /// The control or user-defined token with this spelling.
+    #[must_use]
+    pub fn control(&self, spelling: &str) -> Option<TokenId> {
+        self.added.get(spelling).copied()
+    }
+}
+
+type Vocabulary = tokenizers::models::bpe::Vocab;
+type Merges = Vec<(String, String)>;
+
+/// Splits tokens into the ordinary vocabulary and the added tokens.
+fn vocabulary(
+    metadata: &Metadata,
+    tokens: &[&str],
+    types: &[i32],
+) -> Result<(Vocabulary, HashMap<String, TokenId>)> {
+    const KEY: &str = "tokenizer.ggml.tokens";
+    let (mut vocab, mut added) = (Vocabulary::default(), HashMap::new());
+    for ((id, token), kind) in (0u32..).zip(tokens).zip(types) {
+        let again = match *kind {
+            NORMAL => vocab.insert((*token).to_owned(), id).is_some(),
+            CONTROL | USER_DEFINED => added.insert((*token).to_owned(), TokenId(id)).is_some(),
+            _ => false,
+        };
+        if again {
+            return Err(metadata.invalid(KEY, format!("token {token:?} stands twice")));
+        }
+    }
+    // Text outside the vocabulary would be dropped; with all bytes in it there is none.
+    if let Some(missing) = ByteLevel::alphabet().into_iter().find(|c| !vocab.contains_key(&c.to_string())) {
+        return Err(metadata.invalid(KEY, format!("the byte token {missing:?} is missing")));
+    }
+    Ok((vocab, added))
+}
+
+fn merges(metadata: &Metadata) -> Result<Merges> {
+    const KEY: &str = "tokenizer.ggml.merges";
+    let split = |merge: &str| match merge.split_once(' ') {
+        Some((left, right)) if !left.is_empty() && !right.is_empty() => {
+            Ok((left.to_owned(), right.to_owned()))
+        }
+        _ => Err(metadata.invalid(KEY, format!("{merge:?} is not a pair"))),
+    };
+    metadata.texts(KEY)?.into_iter().map(split).collect()
+}
+
+fn encoder(vocab: Vocabulary, merges: Merges) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let bpe = BPE::builder().vocab_and_merges(vocab, merges).build()?;
+    let split =
+        Split::new(SplitPattern::Regex(QWEN2_SPLIT.to_owned()), SplitDelimiterBehavior::Isolated, false)?;
+    let bytes = ByteLevel::new(false, false, false);
+    let pieces = vec![PreTokenizerWrapper::Split(split), PreTokenizerWrapper::ByteLevel(bytes)];
+    let mut tokenizer = tokenizers::Tokenizer::new(bpe);
+    tokenizer.with_normalizer(Some(NFC))?.with_pre_tokenizer(Some(Sequence::new(pieces)));
+    Ok(tokenizer)
+}
