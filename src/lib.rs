@@ -15,4 +15,7 @@ pub mod quant;
 pub mod scoring;
 pub mod tokenizer;
 pub mod trie;
+#[cfg(target_arch = "wasm32")]
+pub mod wasm;
+
 pub use error::{IntentError, Result};

@@ -1,0 +1,80 @@
+//! Log-probabilities at every parting node against llama.cpp's on the same file (fixture: see tests/fixtures).
+
+use relayops_intent::backend::cpu::Cpu;
+use relayops_intent::loader::Loader;
+use relayops_intent::model::qwen2::Batch;
+use relayops_intent::pack::IntentConfig;
+use relayops_intent::scoring::{Scorer, argmax, log_sum_exp};
+use relayops_intent::tokenizer::TokenId;
+use relayops_testkit::{QWEN_05B, real_model};
+use serde_json::Value;
+
+/// Between two builds of llama.cpp itself the top 20 differ by up to 0.29.
+const TOLERANCE: f64 = 0.3;
+
+fn ids(value: &Value) -> Vec<TokenId> {
+    value.as_array().unwrap().iter().map(|id| TokenId(u32::try_from(id.as_u64().unwrap()).unwrap())).collect()
+}
+
+/// Full-vocabulary log-probabilities after `tokens`.
+fn log_probabilities(scorer: &Scorer<Cpu>, tokens: &[TokenId]) -> Vec<f32> {
+    let positions: Vec<usize> = (0..tokens.len()).collect();
+    let visible: Vec<_> = positions.iter().map(|p| vec![0..p + 1]).collect();
+    let outputs = [tokens.len() - 1];
+    let batch = Batch { tokens, positions: &positions, visible: &visible, outputs: &outputs };
+    let hidden = scorer.model().forward(&mut scorer.model().cache(), &batch).unwrap();
+    let logits = scorer.model().logits(&hidden);
+    let normaliser = log_sum_exp(&logits);
+    logits.iter().map(|logit| logit - normaliser).collect()
+}
+
+#[test]
+fn parting_nodes_agree_with_llama_cpp() {
+    let Some(path) = real_model("parting_nodes_agree_with_llama_cpp", QWEN_05B) else { return };
+    let fixture: Value =
+        serde_json::from_str(include_str!("fixtures/llama_cpp_label_logprobs.json")).unwrap();
+    let mut config = IntentConfig::default();
+    config.prompt.system = fixture["system"].as_str().unwrap().to_owned();
+    let (mut scorer, _) = Loader::read_file(&path, config).unwrap().finish_scorer().unwrap();
+    let items = fixture["items"].as_array().unwrap();
+    assert_eq!(items.len(), 20);
+    let (mut worst, mut sum, mut count) = (0f64, 0.0, 0.0);
+    for item in items {
+        let message = item["message"].as_str().unwrap();
+        let prompt = scorer.prompt();
+        let ours =
+            [prompt.prefix.clone(), scorer.tokenizer().encode(message).unwrap(), prompt.suffix.clone()]
+                .concat();
+        assert_eq!(ours, ids(&item["prompt_ids"]), "{message}: prompt tokens");
+        for (node, expected) in
+            fixture["nodes"].as_array().unwrap().iter().zip(item["nodes"].as_array().unwrap())
+        {
+            let path = ids(&node["path"]);
+            let log_probabilities = log_probabilities(&scorer, &[ours.clone(), path.clone()].concat());
+            for (child, expected) in
+                node["children"].as_array().unwrap().iter().zip(expected.as_array().unwrap())
+            {
+                let token = usize::try_from(child["id"].as_u64().unwrap()).unwrap();
+                let difference = (f64::from(log_probabilities[token]) - expected.as_f64().unwrap()).abs();
+                assert!(
+                    difference <= TOLERANCE,
+                    "{message}: after {path:?} token {child}: off by {difference}"
+                );
+                worst = worst.max(difference);
+                sum += difference;
+                count += 1.0;
+            }
+        }
+        let scores = scorer.score(message, false).unwrap();
+        let expected: Vec<f64> =
+            item["probabilities"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
+        let mut ranked = expected.clone();
+        ranked.sort_by(|a, b| b.total_cmp(a));
+        // A flip is possible only where the two best are closer than the tolerance.
+        if (ranked[0] / ranked[1]).ln() > 2.0 * TOLERANCE {
+            let label = fixture["labels"][argmax(&scores.log_probabilities)].as_str();
+            assert_eq!(label, item["label"].as_str(), "{message}: {expected:?}");
+        }
+    }
+    println!("against llama.cpp: worst {worst:.3}, mean {:.3} over {count} log-probabilities", sum / count);
+}

@@ -1,0 +1,250 @@
+//! One-pass scores against separate passes and against candle-transformers.
+
+use candle_core::quantized::GgmlDType;
+use candle_core::{Device, Tensor};
+use candle_transformers::models::quantized_qwen2::ModelWeights;
+use relayops_intent::backend::cpu::Cpu;
+use relayops_intent::loader::Loader;
+use relayops_intent::model::qwen2::Batch;
+use relayops_intent::pack::IntentConfig;
+use relayops_intent::scoring::{Scorer, log_sum_exp};
+use relayops_intent::tokenizer::TokenId;
+use relayops_testkit::{QWEN_05B, TinyQwen2, real_model};
+
+const MESSAGES: [&str; 6] = [
+    "my internet is down",
+    "why was I charged twice",
+    "is my modem online",
+    "how do I restart the router",
+    "hello there, thanks",
+    "x",
+];
+
+fn config(labels: &[&str]) -> IntentConfig {
+    let mut config = IntentConfig::default();
+    if !labels.is_empty() {
+        config.labels = labels.iter().map(|label| (*label).to_owned()).collect();
+    }
+    config
+}
+
+fn tiny(model: &TinyQwen2, config: IntentConfig) -> Scorer<Cpu> {
+    let bytes = model.bytes().unwrap();
+    let mut loader = Loader::new("tiny.gguf", Some(bytes.len() as u64), config).unwrap();
+    loader.push(&bytes).unwrap();
+    loader.finish_scorer().unwrap().0
+}
+
+fn real(test: &str) -> Option<Scorer<Cpu>> {
+    let path = real_model(test, QWEN_05B)?;
+    Some(Loader::read_file(&path, config(&[])).unwrap().finish_scorer().unwrap().0)
+}
+
+/// Hidden state after the last of `tokens`, run from nothing, `chunk` rows at a time.
+fn hidden_after(scorer: &Scorer<Cpu>, tokens: &[TokenId], chunk: usize) -> Vec<f32> {
+    let mut cache = scorer.model().cache();
+    let mut hidden = Vec::new();
+    for tokens in tokens.chunks(chunk) {
+        let start = cache.slots();
+        let positions: Vec<usize> = (start..start + tokens.len()).collect();
+        let visible: Vec<_> = positions.iter().map(|p| vec![0..p + 1]).collect();
+        let outputs = [tokens.len() - 1];
+        let batch = Batch { tokens, positions: &positions, visible: &visible, outputs: &outputs };
+        hidden = scorer.model().forward(&mut cache, &batch).unwrap();
+    }
+    hidden
+}
+
+fn prompt_tokens(scorer: &Scorer<Cpu>, message: &str) -> Vec<TokenId> {
+    let prompt = scorer.prompt();
+    [prompt.prefix.clone(), scorer.tokenizer().encode(message).unwrap(), prompt.suffix.clone()].concat()
+}
+
+/// Label log-probabilities, one full pass for each parting node, nothing shared.
+fn separate_passes(scorer: &Scorer<Cpu>, message: &str) -> Vec<f32> {
+    let trie = scorer.trie();
+    let partings: Vec<Vec<f32>> = trie
+        .partings
+        .iter()
+        .map(|parting| {
+            let mut path = Vec::new();
+            let mut node = parting.node;
+            while let Some(index) = node {
+                path.insert(0, trie.nodes[index].token);
+                node = trie.nodes[index].parent;
+            }
+            let tokens = [prompt_tokens(scorer, message), path].concat();
+            let logits = scorer.model().logits(&hidden_after(scorer, &tokens, usize::MAX));
+            let children: Vec<f32> = parting.children.iter().map(|token| logits[token.0 as usize]).collect();
+            let normaliser = log_sum_exp(&children);
+            children.iter().map(|logit| logit - normaliser).collect()
+        })
+        .collect();
+    trie.label_log_probabilities(&partings)
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// The head multiplies floats where full logits multiply 8-bit activations; all else is the same arithmetic.
+fn assert_one_pass_is_separate_passes(scorer: &mut Scorer<Cpu>, tolerance: f32) {
+    for message in MESSAGES {
+        let scores = scorer.score(message, false).unwrap();
+        let sum: f32 = scores.log_probabilities.iter().map(|l| l.exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{message}: probabilities sum to {sum}");
+        let difference = largest_difference(&scores.log_probabilities, &separate_passes(scorer, message));
+        assert!(difference <= tolerance, "{message}: log-probabilities differ by {difference}");
+    }
+}
+
+#[test]
+fn one_pass_equals_separate_passes() {
+    let model = TinyQwen2::uniform(GgmlDType::F32);
+    let mut scorer = tiny(&model, config(&[]));
+    assert!(scorer.trie().partings.len() >= 2, "today's labels part below the root too");
+    assert_one_pass_is_separate_passes(&mut scorer, 1e-4);
+}
+
+#[test]
+fn one_pass_equals_separate_passes_on_quantized_weights() {
+    assert_one_pass_is_separate_passes(&mut tiny(&TinyQwen2::default(), config(&[])), 0.05);
+}
+
+#[test]
+fn one_pass_equals_separate_passes_for_deeper_tries() {
+    let model = TinyQwen2::uniform(GgmlDType::F32);
+    let orders = ["order_cancel", "order_cancel_all", "order_change", "refund_request"];
+    for (labels, least_depth) in [(orders, 2), (["aaaa", "aaab", "aaba", "abaa"], 1)] {
+        let mut scorer = tiny(&model, config(&labels));
+        let depth = scorer.trie().nodes.iter().map(|node| node.depth).max().unwrap_or(0);
+        assert!(depth >= least_depth, "{labels:?} part at depth {depth}");
+        assert_one_pass_is_separate_passes(&mut scorer, 1e-4);
+    }
+}
+
+#[test]
+fn a_label_that_begins_another_is_told_apart_by_its_close() {
+    let labels = ["device", "device_status", "device_status_all"];
+    assert_one_pass_is_separate_passes(&mut tiny(&TinyQwen2::uniform(GgmlDType::F32), config(&labels)), 1e-4);
+}
+
+#[test]
+fn one_pass_equals_separate_passes_on_real_weights() {
+    let Some(mut scorer) = real("one_pass_equals_separate_passes_on_real_weights") else { return };
+    assert_one_pass_is_separate_passes(&mut scorer, 0.05);
+}
+
+#[test]
+fn a_message_does_not_change_the_next_ones_scores() {
+    let mut scorer = tiny(&TinyQwen2::default(), config(&[]));
+    let first = scorer.score(MESSAGES[0], false).unwrap();
+    scorer.score(&"restart the router ".repeat(60), true).unwrap();
+    assert_eq!(scorer.score(MESSAGES[0], false).unwrap(), first);
+}
+
+#[test]
+fn long_messages_in_several_batches_score_as_in_one() {
+    let mut scorer = tiny(&TinyQwen2::uniform(GgmlDType::F32), config(&[]));
+    for words in [255, 256, 257, 400] {
+        let message = "a ".repeat(words).trim().to_owned();
+        let scores = scorer.score(&message, true).unwrap();
+        let difference = largest_difference(&scores.log_probabilities, &separate_passes(&scorer, &message));
+        assert!(difference <= 1e-4, "{words} words: {difference}");
+    }
+}
+
+/// The definition, one full pass a token: the mean over the answer's tokens of their full-softmax probability.
+fn token_confidence_by_definition(scorer: &Scorer<Cpu>, message: &str, label: usize) -> f32 {
+    let prompt = scorer.prompt();
+    let mut tokens = prompt_tokens(scorer, message);
+    let forced = tokens.len() - prompt.open;
+    tokens.extend(&prompt.answers[label]);
+    let probabilities: Vec<f32> = (forced..tokens.len())
+        .map(|at| {
+            let logits = scorer.model().logits(&hidden_after(scorer, &tokens[..at], usize::MAX));
+            (logits[tokens[at].0 as usize] - log_sum_exp(&logits)).exp()
+        })
+        .collect();
+    probabilities.iter().sum::<f32>() / probabilities.len() as f32
+}
+
+#[test]
+fn token_confidence_is_the_mean_over_the_answers_tokens() {
+    let mut scorer = tiny(&TinyQwen2::uniform(GgmlDType::F32), config(&[]));
+    for message in MESSAGES {
+        let scores = scorer.score(message, true).unwrap();
+        let label = relayops_intent::scoring::argmax(&scores.log_probabilities);
+        let expected = token_confidence_by_definition(&scorer, message, label);
+        let actual = scores.token_confidence.unwrap();
+        assert!(
+            (actual - expected).abs() <= 1e-4 * expected,
+            "{message}: {actual}, by definition {expected}"
+        );
+    }
+}
+
+/// Logits after the last token by candle-transformers.
+fn candle_logits(bytes: &[u8], tokens: &[TokenId]) -> Vec<f32> {
+    let mut reader = std::io::Cursor::new(bytes);
+    let content = candle_core::quantized::gguf_file::Content::read(&mut reader).unwrap();
+    let mut model = ModelWeights::from_gguf(content, &mut reader, &Device::Cpu).unwrap();
+    candle_forward(&mut model, tokens)
+}
+
+fn candle_forward(model: &mut ModelWeights, tokens: &[TokenId]) -> Vec<f32> {
+    let ids: Vec<u32> = tokens.iter().map(|token| token.0).collect();
+    let input = Tensor::new(ids.as_slice(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    let logits = model.forward(&input, 0).unwrap();
+    logits.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn logits_agree_with_candle_transformers() {
+    // On floats the two differ by rounding alone; on quantized weights by how each rounds its activations.
+    for (model, tolerance) in [
+        (TinyQwen2::uniform(GgmlDType::F32), 1e-3),
+        (TinyQwen2 { output: false, ..TinyQwen2::uniform(GgmlDType::F32) }, 1e-3),
+        (TinyQwen2::default(), 0.1),
+    ] {
+        let bytes = model.bytes().unwrap();
+        let scorer = tiny(&model, config(&[]));
+        for message in MESSAGES {
+            let tokens = prompt_tokens(&scorer, message);
+            let expected = candle_logits(&bytes, &tokens);
+            for chunk in [usize::MAX, 7, 1] {
+                let logits = scorer.model().logits(&hidden_after(&scorer, &tokens, chunk));
+                let difference = largest_difference(&logits, &expected);
+                assert!(difference <= tolerance, "{message}, {chunk} at a time: {difference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn logits_agree_with_candle_transformers_on_real_weights() {
+    let name = "logits_agree_with_candle_transformers_on_real_weights";
+    let (Some(scorer), Some(path)) = (real(name), real_model(name, QWEN_05B)) else { return };
+    let mut file = std::fs::File::open(path).unwrap();
+    let content = candle_core::quantized::gguf_file::Content::read(&mut file).unwrap();
+    let mut model = ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
+    for message in &MESSAGES[..3] {
+        let tokens = prompt_tokens(&scorer, message);
+        let expected = candle_forward(&mut model, &tokens);
+        let logits = scorer.model().logits(&hidden_after(&scorer, &tokens, usize::MAX));
+        let normalise = |logits: &[f32]| -> Vec<f32> {
+            let normaliser = log_sum_exp(logits);
+            logits.iter().map(|logit| logit - normaliser).collect()
+        };
+        let (ours, candles) = (normalise(&logits), normalise(&expected));
+        let mut order: Vec<usize> = (0..candles.len()).collect();
+        order.sort_by(|a, b| candles[*b].total_cmp(&candles[*a]));
+        assert_eq!(relayops_intent::scoring::argmax(&ours), order[0], "{message}: top-1");
+        for token in &order[..20] {
+            let difference = (ours[*token] - candles[*token]).abs();
+            // Two engines' roundings of activations: llama.cpp's own builds differ by up to 0.29 in the top 20.
+            assert!(difference <= 0.3, "{message}: token {token} differs by {difference}");
+        }
+    }
+}

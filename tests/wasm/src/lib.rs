@@ -1,0 +1,16 @@
+//! Runs `tests/kernel_suite` inside a WebAssembly engine.
+#![cfg(target_arch = "wasm32")]
+
+#[path = "../../kernel_suite/mod.rs"]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod kernel_suite;
+
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// Runs the suite, panics where it fails, and returns the kernels that ran, separated by commas.
+#[wasm_bindgen]
+pub fn kernel_suite() -> String {
+    console_error_panic_hook::set_once();
+    kernel_suite::products_agree_with_floats();
+    kernel_suite::kernels_agree().join(",")
+}
