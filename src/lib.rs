@@ -1,9 +1,36 @@
-//! relayops-intent: telecom chat intents, read on the customer's own device.
+//! Reads a telecom customer's chat message on the customer's own device and answers with exactly one of six
+//! intents as strict JSON, `{"intent": "<label>"}`, with the model's own confidence. A deterministic [`gate`]
+//! then decides whether the answer stays local or escalates. Only escalations may ever leave the device.
+//!
+//! # From text to decision
+//! 1. [`message`] trims, normalises and limits the text.
+//! 2. [`tokenizer`] turns it into ordinary tokens; [`prompt`] holds the tokens around it.
+//! 3. [`scoring`] runs one forward pass of [`model::qwen2`] on a [`backend`]: the constant prefix is cached, and the
+//!    [`trie`] of labels adds a row only where labels part. The answer is never generated, it is scored.
+//! 4. [`classifier`] calibrates the distribution, asks the [`gate`] and reports.
+//!
+//! # Layers
+//! Dependencies point downwards only.
+//!
+//! | layer | modules |
+//! |---|---|
+//! | ways in | [`cli`] and `main` natively, `wasm` in the browser, [`fetch`] and [`serve`] beside them |
+//! | task | [`loader`], [`classifier`], [`scoring`] |
+//! | text | [`prompt`], [`trie`], [`tokenizer`], [`message`] |
+//! | model | [`model`], written in the coarse operations of [`backend`] |
+//! | data | [`pack`] (labels, prompt, calibration, policy), [`gguf`] (files as they stream in) |
+//! | numbers | [`quant`]: block formats, the matrix product and its kernels |
+//!
+//! [`gate`] and [`error`](IntentError) depend on nothing. Labels, prompt, temperature, threshold and policy are data
+//! ([`pack::IntentConfig`]): another taxonomy is another file, not another program.
+
 pub mod backend;
 pub mod classifier;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;
 mod error;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod fetch;
 pub mod gate;
 pub mod gguf;
 pub mod loader;
@@ -13,6 +40,8 @@ pub mod pack;
 pub mod prompt;
 pub mod quant;
 pub mod scoring;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod serve;
 pub mod tokenizer;
 pub mod trie;
 #[cfg(target_arch = "wasm32")]

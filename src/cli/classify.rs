@@ -1,18 +1,18 @@
 //! `relayops-intent classify`
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 
+use super::progress;
 use crate::classifier::{Classification, Classifier, ClassifyOptions};
 use crate::gate::Decision;
 use crate::loader::Loader;
-use crate::pack::IntentConfig;
+use crate::pack::{IntentConfig, check_threshold};
 use crate::{IntentError, Result};
 
 /// Classify messages: one line of strict JSON each, in the order of the input.
@@ -53,6 +53,9 @@ pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
         if text.trim().is_empty() {
             return Err(IntentError::argument(format!("TEXT {}", index + 1), "the message is empty"));
         }
+    }
+    if let Some(threshold) = args.threshold {
+        check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
     }
     let input = args.jsonl.as_deref().map(open).transpose()?;
     let mut classifier = Loader::read_file(&args.model, config(args)?)?.finish()?;
@@ -104,7 +107,10 @@ fn stream(
     args: &ClassifyArgs,
     out: &mut impl Write,
 ) -> Result<ExitCode> {
-    let bar = progress(input.bytes)?;
+    let bar = progress::bar(
+        input.bytes,
+        if input.bytes.is_some() { "{bar:40} {percent}%, {eta} left" } else { "{pos} messages, {per_sec}" },
+    );
     let (mut line, mut number, mut failures) = (Vec::new(), 0u64, 0u64);
     loop {
         line.clear();
@@ -155,20 +161,4 @@ fn print(out: &mut impl Write, result: &Classification, json: bool) -> Result<()
     writeln!(out, "{line}")
         .and_then(|()| out.flush())
         .map_err(|error| IntentError::io("standard output", error))
-}
-
-/// A bar over the bytes of a file, or a counter of lines; drawn only where stderr is a terminal.
-fn progress(bytes: Option<u64>) -> Result<ProgressBar> {
-    let template = match bytes {
-        Some(_) => "{bar:40} {percent}% of {total_bytes}, {eta} left",
-        None => "{pos} messages, {per_sec}",
-    };
-    let style =
-        ProgressStyle::with_template(template).map_err(|error| IntentError::argument("template", error))?;
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    Ok(ProgressBar::with_draw_target(bytes, target).with_style(style))
 }

@@ -2,6 +2,9 @@
 //! 2 on bad usage.
 
 mod classify;
+mod fetch;
+mod progress;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -20,6 +23,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Classify(classify::ClassifyArgs),
+    Fetch(fetch::FetchArgs),
+    Serve(serve::ServeArgs),
 }
 
 /// Parses the arguments and runs the command.
@@ -27,6 +32,8 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Classify(args) => classify::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
+        Command::Serve(args) => serve::run(args),
     };
     match result {
         Ok(code) => code,

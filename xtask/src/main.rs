@@ -1,1 +1,67 @@
-fn main() {}
+//! Developer verbs of relayops-intent: `cargo xtask <verb>`.
+
+mod check;
+mod demo;
+mod run;
+mod setup;
+mod test;
+mod web;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer verbs of relayops-intent.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what building and testing need and this machine lacks
+    Setup,
+    /// Build pkg/wasm and pkg/types
+    BuildWeb {
+        /// `wasm` for release (minutes), `ci` for tests (quick)
+        #[arg(long, default_value = "wasm")]
+        profile: web::Profile,
+    },
+    /// Format, lints, documentation and types: everything that is not a test
+    Check,
+    /// Set up, check, and run every test, natively and in Chromium
+    Test,
+    /// Build everything, fetch the 0.5B model if it is not there, and serve the page
+    Demo {
+        /// Port to listen on; 0 takes a free one
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+        /// Folder for the model file [default: RELAYOPS_MODELS, else the platform's cache folder]
+        #[arg(long, value_name = "DIR")]
+        models: Option<PathBuf>,
+        /// Stop when everything is ready to be served
+        #[arg(long)]
+        no_serve: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.verb {
+        Verb::Setup => setup::all(),
+        Verb::BuildWeb { profile } => web::build(profile),
+        Verb::Check => check::all(),
+        Verb::Test => test::all(),
+        Verb::Demo { port, models, no_serve } => demo::start(port, models, !no_serve),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nxtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The local web server: the page, the package and the models, from this machine to this machine.
+//!
+//! | path | what |
+//! |---|---|
+//! | `/` | `www/` |
+//! | `/pkg/` | `pkg/`, with the built `pkg/wasm/` |
+//! | `/models/index.json` | `[{"file": "…", "bytes": n}]`, the `*.gguf` files of the models folder by name |
+//! | `/models/<file>` | one of them, with ranges |
+//!
+//! Every answer, errors included, carries the headers that isolate the page (which shared memory
+//! needs) and that forbid it to load or to call anything but this server.
+
+use std::future::{Future, IntoFuture};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::services::ServeDir;
+
+use crate::{IntentError, Result};
+
+/// How long a transfer under way may go on once the server is asked to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Brotli and gzip: near the size of the highest level, at a speed that nobody waits for.
+const COMPRESSION: CompressionLevel = CompressionLevel::Precise(5);
+
+/// Smallest body in bytes that is worth compressing: under it the headers outweigh the gain.
+const COMPRESS_FROM: u64 = 256;
+
+/// Headers of every response.
+const HEADERS: [(&str, &str); 7] = [
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-embedder-policy", "require-corp"),
+    ("cross-origin-resource-policy", "same-origin"),
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
+         connect-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'self'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    // Kept, but asked about each time: a rebuilt page is never mixed with an old module.
+    ("cache-control", "no-cache"),
+];
+
+/// What to serve, and where.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Address to listen on; a loopback address.
+    pub host: IpAddr,
+    /// Port; 0 takes a free one.
+    pub port: u16,
+    /// Folder that holds `www/` and `pkg/`.
+    pub root: PathBuf,
+    /// Folder with `*.gguf` files, if there are any to offer.
+    pub models: Option<PathBuf>,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self { host: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8080, root: PathBuf::from("."), models: None }
+    }
+}
+
+/// A server that has its port and is not running yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+}
+
+/// Checks the folders and takes the port.
+///
+/// # Errors
+/// `invalid_argument` for an address that is not loopback, and for a missing folder with the command
+/// that makes it; `io` when the port can't be had.
+pub async fn bind(options: ServeOptions) -> Result<Server> {
+    if !options.host.is_loopback() {
+        let detail = format!("{} is not a loopback address; only this machine is served", options.host);
+        return Err(IntentError::argument("host", detail));
+    }
+    let www = existing("root", &options.root.join("www"), "the page is part of the source tree")?;
+    let pkg = existing("root", &options.root.join("pkg"), "the package is part of the source tree")?;
+    existing("root", &pkg.join("wasm"), "`cargo xtask build-web` builds it")?;
+    let models = match &options.models {
+        Some(folder) => Some(existing("models", folder, "`relayops-intent fetch` fills a folder")?),
+        None => None,
+    };
+    let asked = SocketAddr::new(options.host, options.port);
+    let listener = TcpListener::bind(asked).await.map_err(|error| IntentError::io(asked, error))?;
+    let address = listener.local_addr().map_err(|error| IntentError::io(asked, error))?;
+    Ok(Server { listener, address, router: guarded(site(&www, &pkg, models.as_deref())) })
+}
+
+impl Server {
+    /// The address that is listened on, with the port that was chosen.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` resolves; transfers under way then have five seconds to end.
+    ///
+    /// # Errors
+    /// `io` when the listening socket fails.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let stop = async move {
+            shutdown.await;
+            // Nobody listens any more when serving has already ended.
+            let _ = tell.send(());
+        };
+        let serving = axum::serve(self.listener, self.router).with_graceful_shutdown(stop).into_future();
+        let deadline = async {
+            if told.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            ended = serving => ended.map_err(|error| IntentError::io(self.address, error)),
+            () = deadline => Ok(()),
+        }
+    }
+}
+
+/// `folder` with its links resolved, once: what is served afterwards stays inside it.
+fn existing(argument: &str, folder: &Path, remedy: &str) -> Result<PathBuf> {
+    match folder.canonicalize() {
+        Ok(path) if path.is_dir() => Ok(path),
+        Ok(_) => Err(IntentError::argument(argument, format!("{} is not a folder", folder.display()))),
+        Err(error) => {
+            let detail = format!("the folder {} can't be opened ({error}); {remedy}", folder.display());
+            Err(IntentError::argument(argument, detail))
+        }
+    }
+}
+
+/// The routes, without what every response has in common.
+fn site(www: &Path, pkg: &Path, models: Option<&Path>) -> Router {
+    let pages = folder(www, true);
+    let package = folder(pkg, false);
+    let listed: Option<Arc<Path>> = models.map(Arc::from);
+    let mut site = Router::new()
+        .route("/models/index.json", get(model_index).with_state(listed))
+        .nest_service("/pkg", package)
+        .fallback_service(pages);
+    if let Some(models) = models {
+        let files = confined(models, ServeDir::new(models).append_index_html_on_directories(false));
+        site = site.nest_service("/models", files.layer(from_fn(models_only)));
+    }
+    site
+}
+
+/// `router` with the headers of [`HEADERS`] on every answer, its own errors included.
+fn guarded(router: Router) -> Router {
+    router.layer(map_response(|mut response: Response| async move {
+        for (name, value) in HEADERS {
+            response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        response
+    }))
+}
+
+/// Text and code from `root`, compressed.
+fn folder(root: &Path, index: bool) -> Router {
+    confined(root, ServeDir::new(root).append_index_html_on_directories(index))
+        .layer(from_fn(content_type))
+        .layer(CompressionLayer::new().quality(COMPRESSION).compress_when(worth_compressing))
+        .layer(map_response(weaken_tag))
+}
+
+/// Files of `root`, and never what a link in it points to elsewhere.
+fn confined(root: &Path, files: ServeDir) -> Router {
+    let state: Arc<Path> = Arc::from(root);
+    Router::new()
+        .fallback_service(files.ignore_multi_range_requests(true).redirect_to_trailing_slash(false))
+        .layer(from_fn_with_state(state, confine))
+}
+
+async fn confine(State(root): State<Arc<Path>>, request: Request, next: Next) -> Response {
+    if is_inside(&root, request.uri().path()).await {
+        next.run(request).await
+    } else {
+        StatusCode::NOT_FOUND.into_response()
+    }
+}
+
+/// Whether what `path` leads to, all links resolved, is in `root`. What does not exist is not.
+async fn is_inside(root: &Path, path: &str) -> bool {
+    let Ok(decoded) = percent_encoding::percent_decode_str(path).decode_utf8() else { return false };
+    if decoded.split(['/', '\\']).any(|segment| segment == "..") || decoded.contains('\0') {
+        return false;
+    }
+    let Ok(target) = tokio::fs::canonicalize(root.join(decoded.trim_start_matches('/'))).await else {
+        return false;
+    };
+    // A folder is answered with its index, which may be a link of its own.
+    let index = tokio::fs::canonicalize(target.join("index.html")).await;
+    target.starts_with(root) && index.map_or(true, |index| index.starts_with(root))
+}
+
+/// Lets only `/<name>.gguf` through: the rest of a models folder is nobody's business.
+async fn models_only(request: Request, next: Next) -> Response {
+    let path = request.uri().path().trim_start_matches('/');
+    if !path.contains('/') && is_gguf(Path::new(path)) {
+        next.run(request).await
+    } else {
+        StatusCode::NOT_FOUND.into_response()
+    }
+}
+
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gguf")
+}
+
+/// One line of `/models/index.json`.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct ModelFile {
+    file: String,
+    bytes: u64,
+}
+
+async fn model_index(State(models): State<Option<Arc<Path>>>) -> Response {
+    let Some(folder) = models else { return Json(Vec::<ModelFile>::new()).into_response() };
+    match list_models(&folder).await {
+        Ok(files) => Json(files).into_response(),
+        Err(error) => {
+            let text = format!("the models folder can't be read: {error}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+    }
+}
+
+async fn list_models(folder: &Path) -> std::io::Result<Vec<ModelFile>> {
+    let mut files = Vec::new();
+    let mut entries = tokio::fs::read_dir(folder).await?;
+    while let Some(entry) = entries.next_entry().await? {
+        // A name that is not UTF-8 has no address, a broken link no bytes.
+        let Ok(file) = entry.file_name().into_string() else { continue };
+        let Ok(target) = tokio::fs::canonicalize(entry.path()).await else { continue };
+        let Ok(about) = tokio::fs::metadata(&target).await else { continue };
+        if is_gguf(Path::new(&file)) && about.is_file() && target.starts_with(folder) {
+            files.push(ModelFile { file, bytes: about.len() });
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Corrects the types that the lookup by extension gets wrong, and names the charset of text.
+async fn content_type(request: Request, next: Next) -> Response {
+    let extension = Path::new(request.uri().path()).extension().and_then(|text| text.to_str());
+    let known = match extension {
+        Some("js" | "mjs") => Some("text/javascript; charset=utf-8"),
+        // Declarations are there to be read; the lookup takes `.ts` for a video container.
+        Some("ts") => Some("text/plain; charset=utf-8"),
+        Some("css") => Some("text/css; charset=utf-8"),
+        Some("map") => Some("application/json"),
+        _ => None,
+    };
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let found = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes() == b"text/html");
+    if let (Some(html), known) = (found, known) {
+        let fixed = if html { Some("text/html; charset=utf-8") } else { known };
+        if let Some(fixed) = fixed {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(fixed));
+        }
+    }
+    response
+}
+
+/// Text and wasm of some length, whole: a range is a range of the bytes on disk.
+fn worth_compressing(status: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let kind = text(header::CONTENT_TYPE).unwrap_or_default();
+    let packs = kind.starts_with("text/")
+        || ["application/json", "application/wasm", "image/svg+xml"].contains(&kind);
+    let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    status == StatusCode::OK && packs && length.is_none_or(|length| length >= COMPRESS_FROM)
+}
+
+/// The tag stands for the bytes on disk; compressed ones are only equivalent to them.
+async fn weaken_tag(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    if headers.contains_key(header::CONTENT_ENCODING)
+        && let Some(tag) = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok())
+        && !tag.starts_with("W/")
+        && let Ok(weak) = HeaderValue::from_str(&format!("W/{tag}"))
+    {
+        headers.insert(header::ETAG, weak);
+    }
+    response
+}

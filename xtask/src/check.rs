@@ -1,0 +1,30 @@
+//! Everything that is not a test: format, lints, documentation, types.
+
+use anyhow::Result;
+
+use crate::run::{Steps, cargo, npm, run};
+use crate::setup;
+
+/// The profile of the tests, so that what both need is built once.
+const PROFILE: &str = "--profile=ci";
+
+/// Runs every check, also after one failed.
+pub(crate) fn all() -> Result<()> {
+    setup::without_browser()?;
+    let mut steps = Steps::default();
+    steps.run("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
+    steps.run("clippy, native", || {
+        run(&mut cargo(&["clippy", "--workspace", "--all-targets", PROFILE, "--", "-D", "warnings"]))
+    });
+    steps.run("clippy, wasm32", || {
+        let target = ["--target", "wasm32-unknown-unknown"];
+        let mut clippy = cargo(&["clippy", "--lib", PROFILE]);
+        run(clippy.args(target).args(["--", "-D", "warnings"]))
+    });
+    steps.run("rustdoc", || {
+        let mut doc = cargo(&["doc", "--no-deps", "--workspace", PROFILE]);
+        run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    steps.run("types (tsc, strict)", || run(&mut npm(&["run", "--silent", "check"])));
+    steps.finish()
+}

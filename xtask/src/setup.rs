@@ -1,0 +1,127 @@
+//! What building and testing need, installed where this machine lacks it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use sha2::{Digest, Sha256};
+
+use crate::run::{command, npm, output, run, web_tests};
+
+const WASM: &str = "wasm32-unknown-unknown";
+const COMPONENTS: [&str; 3] = ["rustfmt", "clippy", "rust-src"];
+const NODE_MAJOR: u32 = 20;
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const MAC_CHROME: &str = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
+
+/// Everything.
+pub(crate) fn all() -> Result<()> {
+    without_browser()?;
+    let browser = chromium()?;
+    eprintln!("setup: ready; browser {}", browser.display());
+    Ok(())
+}
+
+/// Everything that the page itself needs.
+pub(crate) fn without_browser() -> Result<()> {
+    rust()?;
+    node_modules()
+}
+
+/// Target and components of rust-toolchain.toml. rustup adds them by itself only where
+/// RUSTUP_AUTO_INSTALL allows it.
+pub(crate) fn rust() -> Result<()> {
+    let Ok(targets) = output(&mut command("rustup", &["target", "list", "--installed"])) else {
+        return rust_without_rustup();
+    };
+    if !targets.lines().any(|line| line.trim() == WASM) {
+        run(&mut command("rustup", &["target", "add", WASM]))?;
+    }
+    let installed = output(&mut command("rustup", &["component", "list", "--installed"]))?;
+    for component in COMPONENTS {
+        // Host components are listed with the host's name behind theirs.
+        if !installed.lines().any(|line| line.trim().starts_with(component)) {
+            run(&mut command("rustup", &["component", "add", component]))?;
+        }
+    }
+    Ok(())
+}
+
+fn rust_without_rustup() -> Result<()> {
+    let sysroot = output(&mut command("rustc", &["--print", "sysroot"]))?;
+    let target = Path::new(sysroot.trim()).join("lib").join("rustlib").join(WASM);
+    if target.is_dir() {
+        return Ok(());
+    }
+    bail!("the Rust target {WASM} is missing and there is no rustup to add it: install https://rustup.rs")
+}
+
+/// Node and the locked packages of tests/web.
+pub(crate) fn node_modules() -> Result<()> {
+    node()?;
+    let folder = web_tests();
+    let lock = folder.join("package-lock.json");
+    let text = fs::read(&lock).with_context(|| lock.display().to_string())?;
+    let wanted = format!("{:x}", Sha256::digest(&text));
+    // Written last, so that an install that broke off is repeated.
+    let stamp = folder.join("node_modules").join(".installed-lock-sha256");
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    run(&mut npm(&["ci", "--no-audit", "--no-fund"]))?;
+    fs::create_dir_all(folder.join("node_modules"))?;
+    fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())
+}
+
+fn node() -> Result<()> {
+    let remedy = || format!("install Node.js {NODE_MAJOR} or later (https://nodejs.org)");
+    let version = output(&mut command("node", &["--version"])).with_context(remedy)?;
+    let major = version.trim().trim_start_matches('v').split('.').next().unwrap_or_default();
+    match major.parse::<u32>() {
+        Ok(major) if major >= NODE_MAJOR => Ok(()),
+        _ => Err(anyhow!("found Node.js {}", version.trim())).with_context(remedy),
+    }
+}
+
+/// The browser that the tests drive, installed where that can be done unasked.
+pub(crate) fn chromium() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("CHROMIUM").filter(|named| !named.is_empty()) {
+        let path = PathBuf::from(named);
+        if !path.is_file() {
+            bail!("CHROMIUM names {}, which is not a file", path.display());
+        }
+        return Ok(path);
+    }
+    if let Some(found) = find_browser() {
+        return Ok(found);
+    }
+    if is_debian() && is_root() {
+        run(&mut command("apt-get", &["update"]))?;
+        let install = ["install", "-y", "--no-install-recommends", "chromium"];
+        run(command("apt-get", &install).env("DEBIAN_FRONTEND", "noninteractive"))?;
+        if let Some(found) = find_browser() {
+            return Ok(found);
+        }
+    }
+    let remedy = if is_debian() {
+        "run `sudo apt-get update && sudo apt-get install -y chromium`"
+    } else {
+        "install Chromium or Google Chrome"
+    };
+    bail!("the browser tests need Chromium: {remedy}, or set CHROMIUM to the path of its binary")
+}
+
+fn find_browser() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = std::env::split_paths(&path).collect();
+    let on_path = BROWSERS.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    on_path.chain([PathBuf::from(MAC_CHROME)]).find(|candidate| candidate.is_file())
+}
+
+fn is_debian() -> bool {
+    fs::read_to_string("/etc/os-release").is_ok_and(|text| text.lines().any(|line| line == "ID=debian"))
+}
+
+fn is_root() -> bool {
+    output(&mut command("id", &["-u"])).is_ok_and(|id| id.trim() == "0")
+}

@@ -1,0 +1,102 @@
+//! All tests, and by name those that could not run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::run::{Steps, binary, cargo, npm, run, target_dir};
+use crate::{check, setup, web};
+
+/// Folder with the real models, for the tests that run on them.
+const MODELS: &str = "RELAYOPS_TEST_MODELS";
+
+/// File that a test which can't run its subject appends a line to: the test harness keeps what
+/// passing tests print to itself.
+const NOT_RUN: &str = "RELAYOPS_NOT_RUN_FILE";
+
+/// Set-up, checks, native tests, browser tests.
+pub(crate) fn all() -> Result<()> {
+    setup::all()?;
+    let given = Given::new()?;
+    let mut steps = Steps::default();
+    steps.run("check", check::all);
+    steps.run("native tests", || {
+        let mut test = cargo(&["test", "--workspace", "--profile", "ci", "--no-fail-fast"]);
+        run(given.to(&mut test))
+    });
+    if steps.run("build-web", || web::build(web::Profile::Ci)) {
+        steps.run("browser tests", || browser(&given));
+    } else {
+        steps.skip("browser tests", "there is no package to test without build-web");
+    }
+    let result = steps.finish();
+    given.print_not_run()?;
+    result
+}
+
+fn browser(given: &Given) -> Result<()> {
+    run(&mut cargo(&["build", "--profile", "ci", "--bin", "relayops-intent"]))?;
+    let mut test = npm(&["test"]);
+    test.env("CHROMIUM", setup::chromium()?).env("RELAYOPS_BIN", binary("ci")?);
+    run(given.to(&mut test))
+}
+
+/// What the tests are told through their environment.
+struct Given {
+    models: Option<PathBuf>,
+    not_run: PathBuf,
+}
+
+impl Given {
+    fn new() -> Result<Self> {
+        let named = std::env::var_os(MODELS).filter(|named| !named.is_empty()).map(PathBuf::from);
+        // Tests run in folders of their own, where a relative name would mean something else.
+        let models = match named {
+            Some(named) => Some(
+                std::path::absolute(&named)
+                    .and_then(|folder| folder.read_dir().map(|_| folder))
+                    .with_context(|| format!("{MODELS} names {}", named.display()))?,
+            ),
+            None => None,
+        };
+        let target = target_dir()?;
+        fs::create_dir_all(&target).with_context(|| target.display().to_string())?;
+        let not_run = target.join("tests-not-run.txt");
+        fs::write(&not_run, "").with_context(|| not_run.display().to_string())?;
+        Ok(Self { models, not_run })
+    }
+
+    fn to<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env(NOT_RUN, &self.not_run);
+        match &self.models {
+            Some(folder) => command.env(MODELS, folder),
+            None => command.env_remove(MODELS),
+        }
+    }
+
+    fn print_not_run(&self) -> Result<()> {
+        let lines = read_lines(&self.not_run)?;
+        if lines.is_empty() {
+            eprintln!("\nEvery test ran its subject.");
+            return Ok(());
+        }
+        eprintln!("\n== {} tests were NOT RUN", lines.len());
+        for line in &lines {
+            eprintln!("{line}");
+        }
+        if self.models.is_none() {
+            eprintln!("{MODELS} names no folder with the model files.");
+        }
+        Ok(())
+    }
+}
+
+fn read_lines(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let mut lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
+    lines.sort();
+    lines.dedup();
+    Ok(lines)
+}

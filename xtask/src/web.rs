@@ -1,0 +1,81 @@
+//! pkg/wasm and pkg/types: the built halves of the npm package.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::run::{cargo, npm, root, run, target_dir};
+use crate::setup;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+const NAME: &str = "relayops_intent";
+
+/// Cargo profile of the wasm build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Profile {
+    /// Quick to build, with checks and function names.
+    Ci,
+    /// For users: small and fast.
+    Wasm,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ci => "ci",
+            Self::Wasm => "wasm",
+        }
+    }
+}
+
+/// Builds both.
+pub(crate) fn build(profile: Profile) -> Result<()> {
+    setup::without_browser()?;
+    // Flags from the environment would replace those of .cargo/config.toml, and simd128 with them.
+    let build = ["build", "--lib", "--target", TARGET, "--profile", profile.name()];
+    run(cargo(&build).env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
+    let built = target_dir()?.join(TARGET).join(profile.name()).join(format!("{NAME}.wasm"));
+    let out = root().join("pkg").join("wasm");
+    bindings(&built, &out, profile)?;
+    run(&mut npm(&["run", "--silent", "types"]))?;
+    print_size(&out.join(format!("{NAME}_bg.wasm")))
+}
+
+/// Writes the JavaScript side of `built` and the module without its custom sections to `out`,
+/// unless that is what is there.
+fn bindings(built: &Path, out: &Path, profile: Profile) -> Result<()> {
+    let input = fs::read(built).with_context(|| built.display().to_string())?;
+    // The digest, not the date: going back to the other profile changes the input for an older one.
+    let wanted = format!("{:x} {}", Sha256::digest(&input), profile.name());
+    let stamp = out.join(".built-from-sha256");
+    let outputs = [format!("{NAME}.js"), format!("{NAME}.d.ts"), format!("{NAME}_bg.wasm")];
+    let complete = outputs.iter().all(|name| out.join(name).is_file());
+    if complete && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        eprintln!("pkg/wasm is current");
+        return Ok(());
+    }
+    if out.exists() {
+        fs::remove_dir_all(out).with_context(|| out.display().to_string())?;
+    }
+    let mut bindgen = Bindgen::new();
+    bindgen.input_path(built).out_name(NAME).typescript(true);
+    // Names are for stack traces; users would download them for nothing.
+    bindgen.remove_name_section(profile == Profile::Wasm).remove_producers_section(true);
+    bindgen.web(true)?.generate(out).context("wasm-bindgen")?;
+    fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())
+}
+
+fn print_size(module: &Path) -> Result<()> {
+    let bytes = fs::read(module).with_context(|| module.display().to_string())?;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&bytes)?;
+    let packed = packed.finish()?.len();
+    println!("pkg/wasm/{NAME}_bg.wasm: {} bytes, {packed} with gzip", bytes.len());
+    Ok(())
+}
