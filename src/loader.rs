@@ -22,6 +22,7 @@ pub struct Loader {
     stream: GgufStream,
     config: IntentConfig,
     sizes: Option<Qwen2Config>,
+    backend: Cpu,
 }
 
 impl Loader {
@@ -31,7 +32,13 @@ impl Loader {
     /// `invalid_config`.
     pub fn new(file: &str, total: Option<u64>, config: IntentConfig) -> Result<Self> {
         config.check()?;
-        Ok(Self { stream: GgufStream::new(file, total), config, sizes: None })
+        Ok(Self { stream: GgufStream::new(file, total), config, sizes: None, backend: Cpu::default() })
+    }
+
+    /// Builds the model on [`Cpu::exact`].
+    #[must_use]
+    pub fn exact(self) -> Self {
+        Self { backend: Cpu::exact(), ..self }
     }
 
     /// Reads a whole file.
@@ -98,20 +105,20 @@ impl Loader {
             return Err(gguf.metadata.invalid("header", "was not read"));
         };
         let tokenizer = Tokenizer::from_metadata(&gguf.metadata)?;
-        let mut info = describe(&gguf);
-        let scorer = Scorer::new(Qwen2::new(Cpu, sizes, &mut gguf)?, tokenizer, &self.config)?;
+        let mut info = describe(&gguf, &self.backend);
+        let scorer = Scorer::new(Qwen2::new(self.backend, sizes, &mut gguf)?, tokenizer, &self.config)?;
         info.prefix_tokens = scorer.prompt().prefix.len();
         Ok((scorer, info))
     }
 }
 
-fn describe(gguf: &Gguf) -> ModelInfo {
+fn describe(gguf: &Gguf, backend: &Cpu) -> ModelInfo {
     let tensors = || gguf.tensors.values();
     ModelInfo {
         stage: "qwen2".to_owned(),
         architecture: "qwen2".to_owned(),
-        backend: Cpu.name(),
-        threads: Cpu.threads(),
+        backend: backend.name(),
+        threads: backend.threads(),
         parameters: tensors().map(|t| t.rows() as u64 * t.cols() as u64).sum(),
         weight_bytes: tensors().map(|t| t.bytes() as u64).sum(),
         prefix_tokens: 0,

@@ -27,7 +27,10 @@ fn distribution(intent: usize, p: f32) -> [f32; 6] {
 
 #[test]
 fn a_confident_allowed_intent_stays_local() {
-    assert_eq!(decide("restart it", RESET, &distribution(RESET, 0.9), 0.55), (Route::Local, "confident".to_owned()));
+    assert_eq!(
+        decide("restart it", RESET, &distribution(RESET, 0.9), 0.55),
+        (Route::Local, "confident".to_owned())
+    );
     assert_eq!(decide("restart it", RESET, &distribution(RESET, 0.55), 0.55).0, Route::Local);
 }
 
@@ -58,7 +61,12 @@ fn everything_else_escalates_and_says_why() {
 
 #[test]
 fn ordinary_numbers_are_not_secrets() {
-    for text in ["call 0800 123 456", "error 4021 on port 8", "192.168.100.1 shows 3 lights", "since 2026-11-22 14:05"] {
+    for text in [
+        "call 0800 123 456",
+        "error 4021 on port 8",
+        "192.168.100.1 shows 3 lights",
+        "since 2026-11-22 14:05",
+    ] {
         assert_eq!(decide(text, RESET, &distribution(RESET, 0.9), 0.55).0, Route::Local, "{text}");
     }
 }
@@ -83,7 +91,9 @@ struct Fixed(Option<Vec<f32>>, ModelInfo);
 impl LabelModel for Fixed {
     fn score(&mut self, _: &str, _: bool) -> Result<Scores> {
         match &self.0 {
-            Some(log_probabilities) => Ok(Scores { log_probabilities: log_probabilities.clone(), token_confidence: None }),
+            Some(log_probabilities) => {
+                Ok(Scores { log_probabilities: log_probabilities.clone(), token_confidence: None })
+            }
             None => Err(IntentError::OutOfMemory { what: "the KV cache".to_owned(), bytes: 1 }),
         }
     }
@@ -125,14 +135,18 @@ fn results_carry_the_calibrated_distribution() {
     let mut sharp = classifier(Some(scores.clone()), IntentConfig::default());
     let result = sharp.classify("x", ClassifyOptions::default()).unwrap();
     assert!((result.confidence.unwrap() - 0.7).abs() < 1e-6 && (result.margin.unwrap() - 0.6).abs() < 1e-6);
-    assert_eq!((result.json.as_str(), result.decision.reason.as_str()), (r#"{"intent": "reset_device"}"#, "confident"));
+    assert_eq!(
+        (result.json.as_str(), result.decision.reason.as_str()),
+        (r#"{"intent": "reset_device"}"#, "confident")
+    );
     // At temperature 2 probabilities are proportional to square roots.
     let mut flat = classifier(Some(scores), IntentConfig { temperature: 2.0, ..IntentConfig::default() });
     let result = flat.classify("x", ClassifyOptions::default()).unwrap();
     let expected = 0.7f32.sqrt() / (0.7f32.sqrt() + 0.1f32.sqrt() + 4.0 * 0.05f32.sqrt());
     assert!((result.confidence.unwrap() - expected).abs() < 1e-6);
     assert_eq!(result.decision.reason, "low_confidence");
-    let again = flat.classify("x", ClassifyOptions { threshold: Some(0.3), ..ClassifyOptions::default() }).unwrap();
+    let again =
+        flat.classify("x", ClassifyOptions { threshold: Some(0.3), ..ClassifyOptions::default() }).unwrap();
     assert_eq!(again.decision.reason, "confident");
 }
 

@@ -38,13 +38,22 @@ fn any_chunking_reads_the_same_tensors_as_candle() {
     let bytes = small().bytes().unwrap();
     let mut reader = std::io::Cursor::new(&bytes);
     let candle = Content::read(&mut reader).unwrap();
-    for (chunk, total) in [(1 << 20, None), (65_537, Some(bytes.len() as u64)), (4_099, None), (usize::MAX, None)] {
+    for (chunk, total) in
+        [(1 << 20, None), (65_537, Some(bytes.len() as u64)), (4_099, None), (usize::MAX, None)]
+    {
         let gguf = read(&bytes, chunk, total).unwrap();
         assert_eq!(gguf.tensors.len(), candle.tensor_infos.len());
         for (name, info) in &candle.tensor_infos {
             let ours = &gguf.tensors[name];
-            let theirs = info.read(&mut reader, candle.tensor_data_offset, &candle_core::Device::Cpu).unwrap();
-            let theirs: Vec<f32> = theirs.dequantize(&candle_core::Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            let theirs =
+                info.read(&mut reader, candle.tensor_data_offset, &candle_core::Device::Cpu).unwrap();
+            let theirs: Vec<f32> = theirs
+                .dequantize(&candle_core::Device::Cpu)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1()
+                .unwrap();
             let mut row = vec![0.0; ours.cols()];
             assert_eq!(ours.rows() * ours.cols(), theirs.len(), "{name}");
             for (r, theirs) in theirs.chunks(ours.cols()).enumerate() {
@@ -74,13 +83,17 @@ fn a_cut_file_is_truncated_wherever_it_is_cut() {
     let cuts = (0..600).chain((600..bytes.len()).step_by(bytes.len() / 300)).chain([bytes.len() - 1]);
     for cut in cuts {
         for total in [None, Some(cut as u64)] {
-            let error = read(&bytes[..cut], 1 << 16, total).map(|_| ()).expect_err("a cut file can't be read");
+            let error =
+                read(&bytes[..cut], 1 << 16, total).map(|_| ()).expect_err("a cut file can't be read");
             assert_eq!(error.code(), "truncated", "cut at {cut}: {error}");
             assert!(error.to_string().starts_with("m.gguf: "), "{error}");
         }
     }
     let error = read(&bytes[..bytes.len() - 1], 1 << 16, None).map(|_| ()).unwrap_err();
-    assert!(error.to_string().contains("tensor output_norm.weight") || error.to_string().contains("tensor "), "{error}");
+    assert!(
+        error.to_string().contains("tensor output_norm.weight") || error.to_string().contains("tensor "),
+        "{error}"
+    );
 }
 
 #[test]
@@ -105,7 +118,9 @@ fn no_change_of_a_header_byte_panics() {
             changed[at] = value;
             match header::parse("m.gguf", &changed) {
                 Ok(_) => {}
-                Err(error) => assert!(matches!(error.code(), "invalid_gguf" | "unsupported_model"), "{error}"),
+                Err(error) => {
+                    assert!(matches!(error.code(), "invalid_gguf" | "unsupported_model"), "{error}")
+                }
             }
             // With the length known, a header that claims more than the file has is refused, not allocated for.
             let mut stream = GgufStream::new("m.gguf", Some(bytes.len() as u64));
@@ -156,28 +171,64 @@ fn other_files_are_named_for_what_they_are() {
 #[test]
 fn models_that_do_not_fit_the_architecture_are_refused_by_name() {
     let text = |text: &str| Some(Value::String(text.to_owned()));
-    let changed = |key: &str, value: Option<Value>| TinyQwen2 { metadata: vec![(key.to_owned(), value)], ..small() };
+    let changed =
+        |key: &str, value: Option<Value>| TinyQwen2 { metadata: vec![(key.to_owned(), value)], ..small() };
     let without = |name: &str| TinyQwen2 { without: vec![name.to_owned()], ..small() };
-    let with = |name: &str, shape: &[usize], dtype| TinyQwen2 { with: vec![(name.to_owned(), shape.to_vec(), dtype)], ..small() };
+    let with = |name: &str, shape: &[usize], dtype| TinyQwen2 {
+        with: vec![(name.to_owned(), shape.to_vec(), dtype)],
+        ..small()
+    };
     for (model, code, words) in [
-        (changed("general.architecture", text("llama")), "unsupported_model", ["general.architecture", "llama"]),
+        (
+            changed("general.architecture", text("llama")),
+            "unsupported_model",
+            ["general.architecture", "llama"],
+        ),
         (changed("general.architecture", None), "invalid_gguf", ["general.architecture", "missing"]),
         (changed("qwen2.block_count", None), "invalid_gguf", ["qwen2.block_count", "missing"]),
         (changed("qwen2.block_count", text("two")), "invalid_gguf", ["qwen2.block_count", "String"]),
         (changed("qwen2.block_count", Some(Value::U32(0))), "invalid_gguf", ["qwen2.block_count", "0"]),
         (changed("qwen2.block_count", Some(Value::U32(3))), "invalid_tensor", ["blk.1.", "missing"]),
-        (changed("qwen2.attention.head_count", Some(Value::U32(3))), "invalid_gguf", ["head_count", "divide"]),
-        (changed("qwen2.attention.layer_norm_rms_epsilon", Some(Value::F32(f32::NAN))), "invalid_gguf", ["rms_epsilon", "NaN"]),
+        (
+            changed("qwen2.attention.head_count", Some(Value::U32(3))),
+            "invalid_gguf",
+            ["head_count", "divide"],
+        ),
+        (
+            changed("qwen2.attention.layer_norm_rms_epsilon", Some(Value::F32(f32::NAN))),
+            "invalid_gguf",
+            ["rms_epsilon", "NaN"],
+        ),
         (changed("general.alignment", Some(Value::U32(0))), "invalid_gguf", ["general.alignment", "0"]),
-        (changed("tokenizer.ggml.pre", text("llama3")), "unsupported_model", ["tokenizer.ggml.pre", "llama3"]),
+        (
+            changed("tokenizer.ggml.pre", text("llama3")),
+            "unsupported_model",
+            ["tokenizer.ggml.pre", "llama3"],
+        ),
         (changed("tokenizer.ggml.merges", None), "invalid_gguf", ["tokenizer.ggml.merges", "missing"]),
         (changed("tokenizer.ggml.tokens", None), "invalid_gguf", ["tokenizer.ggml.tokens", "missing"]),
         (without("blk.0.ffn_up.weight"), "invalid_tensor", ["blk.0.ffn_up.weight", "missing"]),
         (without("output_norm.weight"), "invalid_tensor", ["output_norm.weight", "missing"]),
-        (with("blk.0.attn_k.weight", &[256, 256], GgmlDType::Q8_0), "invalid_tensor", ["blk.0.attn_k.weight", "[256, 256]"]),
-        (with("blk.0.attn_q.weight", &[256, 256], GgmlDType::Q4_1), "unsupported_model", ["blk.0.attn_q.weight", "Q4_1"]),
-        (with("blk.0.attn_q_norm.weight", &[64], GgmlDType::F32), "invalid_tensor", ["attn_q_norm", "not part"]),
-        (with("output_norm.weight", &[1, 1, 256], GgmlDType::F32), "invalid_tensor", ["output_norm.weight", "3 dimensions"]),
+        (
+            with("blk.0.attn_k.weight", &[256, 256], GgmlDType::Q8_0),
+            "invalid_tensor",
+            ["blk.0.attn_k.weight", "[256, 256]"],
+        ),
+        (
+            with("blk.0.attn_q.weight", &[256, 256], GgmlDType::Q4_1),
+            "unsupported_model",
+            ["blk.0.attn_q.weight", "Q4_1"],
+        ),
+        (
+            with("blk.0.attn_q_norm.weight", &[64], GgmlDType::F32),
+            "invalid_tensor",
+            ["attn_q_norm", "not part"],
+        ),
+        (
+            with("output_norm.weight", &[1, 1, 256], GgmlDType::F32),
+            "invalid_tensor",
+            ["output_norm.weight", "3 dimensions"],
+        ),
     ] {
         let (actual, message) = refusal(&model);
         assert_eq!(actual, code, "{message}");

@@ -135,7 +135,10 @@ fn one_pass_equals_separate_passes_for_deeper_tries() {
 #[test]
 fn a_label_that_begins_another_is_told_apart_by_its_close() {
     let labels = ["device", "device_status", "device_status_all"];
-    assert_one_pass_is_separate_passes(&mut tiny(&TinyQwen2::uniform(GgmlDType::F32), config(&labels)), &MESSAGES);
+    assert_one_pass_is_separate_passes(
+        &mut tiny(&TinyQwen2::uniform(GgmlDType::F32), config(&labels)),
+        &MESSAGES,
+    );
 }
 
 #[test]
@@ -231,7 +234,11 @@ fn logits_agree_with_candle_transformers() {
                 let logits = scorer.model().logits(&hidden_after(&scorer, &tokens, chunk));
                 let difference = largest_difference(&logits, &expected);
                 println!("{:?}: {difference}", model.formats);
-                assert!(difference <= tolerance, "{:?} {message}, {chunk} at a time: {difference}", model.formats);
+                assert!(
+                    difference <= tolerance,
+                    "{:?} {message}, {chunk} at a time: {difference}",
+                    model.formats
+                );
             }
         }
     }

@@ -26,7 +26,8 @@ fn tiny() -> (Tokenizer, Vec<String>) {
     let mut stream = GgufStream::new("tiny.gguf", None);
     stream.push(&bytes).unwrap();
     let gguf = stream.finish().unwrap();
-    let tokens = gguf.metadata.texts("tokenizer.ggml.tokens").unwrap().iter().map(|t| (*t).to_owned()).collect();
+    let tokens =
+        gguf.metadata.texts("tokenizer.ggml.tokens").unwrap().iter().map(|t| (*t).to_owned()).collect();
     (Tokenizer::from_metadata(&gguf.metadata).unwrap(), tokens)
 }
 
@@ -65,7 +66,11 @@ fn llama_cpp_differs_only_where_it_is_known_to() {
     let mut reasons: HashMap<&str, usize> = HashMap::new();
     for item in items {
         let text = item["text"].as_str().unwrap();
-        assert_ne!(encode(&tokenizer, text), ids(&item["llama_cpp_ids"]), "{text:?} is no difference any more");
+        assert_ne!(
+            encode(&tokenizer, text),
+            ids(&item["llama_cpp_ids"]),
+            "{text:?} is no difference any more"
+        );
         *reasons.entry(item["reason"].as_str().unwrap()).or_default() += 1;
     }
     let mut known: Vec<&str> = reasons.into_keys().collect();
@@ -120,7 +125,8 @@ fn the_subset_tokenizes_its_strings_as_the_full_vocabulary_does() {
 #[test]
 fn hard_texts_at_the_length_limit_are_encoded() {
     let (tokenizer, _) = tiny();
-    for unit in ["a", " ", "\n", " \n", "'", "é", "e\u{301}", "👩‍👩‍👧‍👦", "字", "\u{202e}", "\0", "<|im_end|>", "1"] {
+    for unit in ["a", " ", "\n", " \n", "'", "é", "e\u{301}", "👩‍👩‍👧‍👦", "字", "\u{202e}", "\0", "<|im_end|>", "1"]
+    {
         let text: String = unit.chars().cycle().take(2_000).collect();
         assert!(!tokenizer.encode(&text).unwrap().is_empty(), "{unit:?}");
     }

@@ -162,3 +162,22 @@ fn print(out: &mut impl Write, result: &Classification, json: bool) -> Result<()
         .and_then(|()| out.flush())
         .map_err(|error| IntentError::io("standard output", error))
 }
+
+/// All texts of a JSON Lines file.
+///
+/// # Errors
+/// `io`, or `invalid_argument` naming file and line.
+pub(super) fn read_texts(path: &Path) -> Result<Vec<String>> {
+    let io = |error| IntentError::io(path.display(), error);
+    let mut texts = Vec::new();
+    for (index, line) in BufReader::new(File::open(path).map_err(io)?).lines().enumerate() {
+        let line = line.map_err(io)?;
+        if !line.trim().is_empty() {
+            let place = || format!("{}:{}", path.display(), index + 1);
+            let line: Line =
+                serde_json::from_str(&line).map_err(|error| IntentError::argument(place(), error))?;
+            texts.push(line.text);
+        }
+    }
+    Ok(texts)
+}

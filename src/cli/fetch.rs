@@ -33,13 +33,19 @@ pub(super) fn run(args: &FetchArgs) -> Result<ExitCode> {
         bar.set_position(progress.done);
         match progress.phase {
             Phase::Wait { pause, reason } => {
-                bar.suspend(|| eprintln!("relayops-intent: {reason}; trying again in {:.1} s", pause.as_secs_f64()));
+                bar.suspend(|| {
+                    eprintln!("relayops-intent: {reason}; trying again in {:.1} s", pause.as_secs_f64())
+                });
             }
             Phase::Corrupted => {
-                bar.suspend(|| eprintln!("relayops-intent: what arrived does not match its digest; fetching it again"));
+                bar.suspend(|| {
+                    eprintln!("relayops-intent: what arrived does not match its digest; fetching it again")
+                });
             }
             Phase::OtherVersion { sha256 } => {
-                bar.suspend(|| eprintln!("relayops-intent: the source has another version, SHA-256 {sha256}"));
+                bar.suspend(|| {
+                    eprintln!("relayops-intent: the source has another version, SHA-256 {sha256}")
+                });
             }
             Phase::Verify => bar.set_message("verifying"),
             Phase::Connect => bar.set_message("connecting"),

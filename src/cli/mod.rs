@@ -1,6 +1,7 @@
 //! The command line. Data goes to stdout, progress and errors to stderr; exit code 0 on success, 1 on failure,
 //! 2 on bad usage.
 
+mod bench;
 mod classify;
 mod fetch;
 mod progress;
@@ -22,6 +23,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::BenchArgs),
     Classify(classify::ClassifyArgs),
     Fetch(fetch::FetchArgs),
     Serve(serve::ServeArgs),
@@ -31,6 +33,7 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Serve(args) => serve::run(args),

@@ -128,6 +128,20 @@ impl QuantMatrix {
         Self::new(Format::F32, rows, cols, values.iter().flat_map(|v| v.to_le_bytes()).collect())
     }
 
+    /// The same values as floats.
+    ///
+    /// # Errors
+    /// `invalid_argument` where four bytes a value are more than this machine can address.
+    pub fn to_f32(&self) -> Result<Self> {
+        let mut data = Vec::new();
+        let mut row = vec![0.0f32; self.cols];
+        for r in 0..self.rows {
+            self.dequantize_row(r, &mut row);
+            data.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        Self::new(Format::F32, self.rows, self.cols, data)
+    }
+
     /// Storage format.
     #[must_use]
     pub fn format(&self) -> Format {

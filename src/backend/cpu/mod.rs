@@ -9,7 +9,18 @@ use crate::{IntentError, Result};
 
 /// The CPU backend.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Cpu;
+pub struct Cpu {
+    exact: bool,
+}
+
+impl Cpu {
+    /// Keeps weights as floats and multiplies them with activations as they are: slow and four bytes a weight, the
+    /// reference that rounding is measured against.
+    #[must_use]
+    pub fn exact() -> Self {
+        Self { exact: true }
+    }
+}
 
 /// Activations `[rows, cols]`, row-major.
 #[derive(Debug, Clone)]
@@ -41,7 +52,7 @@ impl Backend for Cpu {
     }
 
     fn matrix(&self, matrix: QuantMatrix) -> Result<QuantMatrix> {
-        Ok(matrix)
+        if self.exact { matrix.to_f32() } else { Ok(matrix) }
     }
 
     fn vector(&self, vector: Vec<f32>) -> Result<Vec<f32>> {

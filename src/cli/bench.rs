@@ -1,0 +1,129 @@
+//! `relayops-intent bench`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+
+use super::{classify, progress};
+use crate::classifier::{Classifier, ClassifyOptions};
+use crate::loader::Loader;
+use crate::pack::IntentConfig;
+use crate::{IntentError, Result};
+
+/// Messages of 1 to 40 words, all intents.
+const MESSAGES: [&str; 10] = [
+    "hi",
+    "my internet is down",
+    "why was I charged twice",
+    "is my modem online right now",
+    "how do I restart the router myself",
+    "thanks, that's all for today",
+    "please reboot the gateway, it has been stuck since this morning",
+    "what does a blinking orange light on the box mean",
+    "can you tell me who lives at the address of my neighbour's account",
+    "I was on the phone with somebody yesterday and they said the line would be back by noon, it is two now and the \
+     kids can't do their homework, could you look whether it is up again",
+];
+
+/// Measure a model on this machine: time to load, memory, time per message.
+#[derive(Args)]
+pub(super) struct BenchArgs {
+    /// Model file (GGUF, architecture qwen2).
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Times each of the ten messages is classified.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Also count the labels that change when float weights multiply unrounded activations (slow), over the
+    /// messages of FILE.
+    #[arg(long, value_name = "FILE")]
+    flips: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
+    let start = Instant::now();
+    let loader = Loader::read_file(&args.model, IntentConfig::default())?;
+    let read = start.elapsed();
+    let mut classifier = loader.finish()?;
+    let load = start.elapsed();
+    let loaded_peak = peak_memory();
+    let info = classifier.info();
+    println!("model          {}", args.model.display());
+    println!("runs on        {}, {} threads", info.backend, info.threads);
+    println!("load           {:.2} s, of which reading {:.2} s", load.as_secs_f64(), read.as_secs_f64());
+    println!("weights        {:.1} MiB", mebibytes(info.weight_bytes));
+    if let Some(peak) = loaded_peak {
+        println!("peak at load   {:.1} MiB", mebibytes(peak));
+    }
+    let mut times = time(&mut classifier, args.rounds)?;
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    println!(
+        "message, ms    median {:.0}, 10% {:.0}, 90% {:.0}, n = {}",
+        at(0.5),
+        at(0.1),
+        at(0.9),
+        times.len()
+    );
+    if let Some(peak) = peak_memory() {
+        println!("peak           {:.1} MiB", mebibytes(peak));
+    }
+    if let Some(path) = &args.flips {
+        flips(&mut classifier, &args.model, path)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn time(classifier: &mut Classifier, rounds: u16) -> Result<Vec<f64>> {
+    classifier.classify(MESSAGES[0], ClassifyOptions::default())?;
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        for message in MESSAGES {
+            times.push(classifier.classify(message, ClassifyOptions::default())?.ms);
+        }
+    }
+    Ok(times)
+}
+
+/// Compares `classifier` with the same file's weights as floats.
+fn flips(classifier: &mut Classifier, model: &Path, messages: &Path) -> Result<()> {
+    let texts = classify::read_texts(messages)?;
+    let mut exact = Loader::read_file(model, IntentConfig::default())?.exact().finish()?;
+    let bar = progress::bar(Some(texts.len() as u64), "{bar:40} {pos} of {len}, {eta} left");
+    let (mut flipped, mut gate_flipped, mut largest) = (0, 0, 0f32);
+    for text in &texts {
+        let (a, b) = (
+            classifier.classify(text, ClassifyOptions::default())?,
+            exact.classify(text, ClassifyOptions::default())?,
+        );
+        if a.intent != b.intent {
+            flipped += 1;
+            let lead = b.margin.unwrap_or(0.0);
+            println!("flip           {} for {}, which leads by {lead:.3}: {text}", a.intent, b.intent);
+        }
+        gate_flipped += usize::from(a.decision.route != b.decision.route);
+        let pairs = a.probabilities.iter().flatten().zip(b.probabilities.iter().flatten());
+        largest = pairs.map(|((_, a), (_, b))| (a - b).abs()).fold(largest, f32::max);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    println!(
+        "exact weights  {flipped} labels and {gate_flipped} routes of {} flip; probabilities differ by up to {largest:.3}",
+        texts.len()
+    );
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for display")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Peak resident memory of this process in bytes, where the system tells (Linux: `VmHWM` in proc(5)).
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
