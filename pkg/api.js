@@ -37,7 +37,8 @@
 /**
  * @typedef {object} Decision
  * @property {'local' | 'escalate'} route Whether the answer may be given on this device.
- * @property {string} reason Stable code of the rule that decided.
+ * @property {string} reason Stable text of the rule that decided: `confident`, `low_confidence`,
+ *   `too_long`, `intent:<label>`, `pattern:<name>` or `error:<code>`.
  */
 
 /**
