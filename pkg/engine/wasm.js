@@ -4,7 +4,7 @@
  * @module
  */
 
-// @ts-ignore: built by `cargo xtask build-web`; without a build it has no types, see WasmModule.
+// Written by `cargo xtask build-web`.
 import init, * as bindings from '../wasm/relayops_intent.js';
 import { IntentError, describe } from '../errors.js';
 import { fetchOk } from './byte-source.js';
