@@ -31,3 +31,8 @@ export function millions(count) {
 export function whole(count) {
   return WHOLE.format(count);
 }
+
+/** @param {number} value Kept in 32 bits by the engine, hence with digits that mean nothing. */
+export function setting(value) {
+  return String(Number(value.toPrecision(6)));
+}

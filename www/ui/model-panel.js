@@ -2,7 +2,7 @@
 
 import { IntentClassifier, IntentError } from '/pkg/index.js';
 import { create, element, showError, showFacts } from './dom.js';
-import { bytes, duration, millions } from './format.js';
+import { bytes, duration, millions, setting } from './format.js';
 import { modelUrl, offeredModels } from './server-models.js';
 
 /** @typedef {import('/pkg/index.js').LoadProgress} LoadProgress */
@@ -170,7 +170,7 @@ export class ModelPanel {
       ['Weights', bytes(info.weight_bytes)],
       ['Memory', bytes(info.wasmMemoryBytes)],
       ['Runs on', `${info.backend}, ${info.threads} ${info.threads === 1 ? 'thread' : 'threads'}`],
-      ['Threshold', String(info.threshold)],
+      ['Threshold', setting(info.threshold)],
       ['Loaded in', duration(milliseconds)],
     ]);
     this.#show('model-loaded');

@@ -34,9 +34,10 @@ export async function startServer(models) {
  */
 function address(child) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`the server did not listen within ${START_MS} ms`)), START_MS);
-    child.once('error', reject);
-    child.once('exit', (code) => reject(new Error(`the server exited with ${code} before it listened`)));
+    const fail = (/** @type {Error} */ error) => (clearTimeout(timer), reject(error));
+    const timer = setTimeout(() => fail(new Error(`the server did not listen within ${START_MS} ms`)), START_MS);
+    child.once('error', fail);
+    child.once('exit', (code) => fail(new Error(`the server exited with ${code} before it listened`)));
     createInterface({ input: child.stdout }).on('line', (line) => {
       const match = /^listening on (http:\/\/127\.0\.0\.1:\d+)\/$/.exec(line);
       if (!match) return;
