@@ -22,6 +22,8 @@ test('after loading, classifying sends nothing', async () => {
     }
     assert.deepEqual(requests.filter((url) => new URL(url).origin !== origin), [], 'only the page’s own server is asked');
 
+    // The page's icon may come late.
+    await page.waitForLoadState('networkidle');
     const loaded = requests.length;
     for (const message of messages) {
       await page.fill('#text', message);
