@@ -1,0 +1,80 @@
+/**
+ * Types of the public interface. No code.
+ *
+ * @module
+ */
+
+/**
+ * How far loading has come. Phases follow one another in the order of the type. `loaded` and
+ * `total` are bytes in `download`; in the other phases they count steps, 0 of 1 and 1 of 1.
+ *
+ * @typedef {object} LoadProgress
+ * @property {'wasm' | 'download' | 'prepare' | 'ready'} phase
+ * @property {number} loaded Never falls within a phase; equals `total` when the phase ends.
+ * @property {number | null} total `null` while it is not known, as with a compressed transfer.
+ */
+
+/**
+ * @typedef {object} LoadOptions
+ * @property {string | URL | Blob | ArrayBuffer | Uint8Array} pack The model, a GGUF file: its
+ *   address (relative ones resolve against the page), a File or Blob, or its bytes. Bytes must
+ *   not change until loading ends.
+ * @property {(progress: LoadProgress) => void} [onProgress]
+ * @property {AbortSignal} [signal] Ends loading; all that was loaded is released.
+ * @property {object} [config] Intent configuration that replaces the built-in one: labels, prompt
+ *   pieces, temperature, threshold, policy.
+ * @property {number} [threshold] Confidence below which a message escalates, 0 to 1; the
+ *   configuration's if omitted.
+ */
+
+/**
+ * @typedef {object} ClassifyOptions
+ * @property {AbortSignal} [signal] Rejects the call with `aborted`.
+ * @property {boolean} [tokenConfidence] Also compute `token_confidence`.
+ * @property {number} [threshold] For this call only, 0 to 1.
+ */
+
+/**
+ * @typedef {object} Decision
+ * @property {'local' | 'escalate'} route Whether the answer may be given on this device.
+ * @property {string} reason Stable text of the rule that decided: `confident`, `low_confidence`,
+ *   `too_long`, `intent:<label>`, `pattern:<name>` or `error:<code>`.
+ */
+
+/**
+ * The same object that the command line prints with `--json`.
+ *
+ * @typedef {object} ClassifyResult
+ * @property {string} intent One of the model's labels, or `unknown`.
+ * @property {string} json Exactly `{"intent": "<label>"}`.
+ * @property {number | null} confidence Probability of `intent`, 0 to 1; `null`, like the next
+ *   two, when the message was not classified (too long, or inference failed).
+ * @property {Record<string, number> | null} probabilities One number a label, summing to 1.
+ * @property {number | null} margin Highest probability minus the second.
+ * @property {number} [token_confidence] Mean over the answer's tokens of their full-softmax
+ *   probability; only on request.
+ * @property {Decision} decision
+ * @property {string} stage Which model answered.
+ * @property {string} backend Which kernels ran.
+ * @property {number} threads
+ * @property {number} ms Wall-clock milliseconds in the engine.
+ */
+
+/**
+ * @typedef {object} ModelInfo
+ * @property {string} stage
+ * @property {string} architecture
+ * @property {string[]} labels
+ * @property {number} threshold The one in force for calls that name none.
+ * @property {number} temperature
+ * @property {string} backend
+ * @property {number} threads
+ * @property {number} parameters
+ * @property {number} weight_bytes
+ * @property {number} prefix_tokens Tokens of the constant prompt prefix.
+ * @property {number} wasmMemoryBytes Size of the WebAssembly memory; it never shrinks, so this is
+ *   its peak.
+ * @property {number} maxMessageChars Longest message that is classified, in characters.
+ */
+
+export {};

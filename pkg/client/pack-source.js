@@ -1,0 +1,81 @@
+/**
+ * Turns the `pack` option into something the Worker can read without a second copy of the file.
+ *
+ * @module
+ */
+
+import { IntentError } from '../errors.js';
+import { MAX_CHUNK_BYTES } from '../protocol.js';
+
+/**
+ * @typedef {object} OpenedPack
+ * @property {import('../protocol.js').PackSource} source
+ * @property {() => Uint8Array<ArrayBuffer> | null} [readChunk] Present for bytes held by the page.
+ */
+
+/**
+ * @param {unknown} pack
+ * @returns {OpenedPack}
+ * @throws {IntentError} `invalid_argument`
+ */
+export function openPack(pack) {
+  if (pack === undefined || pack === null) {
+    throw new IntentError('invalid_argument', 'pack: missing; give a URL, a File or Blob, or bytes');
+  }
+  if (typeof pack === 'string' || isTagged(pack, 'URL')) {
+    return { source: { kind: 'url', url: absoluteUrl(String(pack)) } };
+  }
+  // Tags instead of instanceof: a console may hand over a File from another frame.
+  if (isTagged(pack, 'Blob') || isTagged(pack, 'File')) {
+    const blob = /** @type {Blob & { name?: string }} */ (pack);
+    return { source: { kind: 'blob', blob, name: blob.name || 'blob' } };
+  }
+  if (isTagged(pack, 'ArrayBuffer')) {
+    return feedOf(new Uint8Array(/** @type {ArrayBuffer} */ (pack)));
+  }
+  if (isTagged(pack, 'Uint8Array')) {
+    return feedOf(/** @type {Uint8Array} */ (pack));
+  }
+  throw new IntentError('invalid_argument', 'pack: expected a URL, a File or Blob, an ArrayBuffer or a Uint8Array');
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} tag
+ */
+function isTagged(value, tag) {
+  return Object.prototype.toString.call(value) === `[object ${tag}]`;
+}
+
+/**
+ * Relative addresses mean the page's, not the Worker's.
+ *
+ * @param {string} url
+ */
+function absoluteUrl(url) {
+  try {
+    return new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
+  } catch (error) {
+    throw new IntentError('invalid_argument', `pack: not a URL: ${url}`, { cause: error });
+  }
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @returns {OpenedPack}
+ */
+function feedOf(bytes) {
+  const total = bytes.byteLength;
+  let position = 0;
+  const readChunk = () => {
+    if (bytes.byteLength !== total) {
+      throw new IntentError('invalid_argument', 'pack: the bytes were detached or resized while loading');
+    }
+    if (position === total) return null;
+    // A copy, because it is transferred to the Worker; the caller keeps the original.
+    const chunk = new Uint8Array(bytes.subarray(position, position + MAX_CHUNK_BYTES));
+    position += chunk.byteLength;
+    return chunk;
+  };
+  return { source: { kind: 'feed', name: 'bytes', bytes: total }, readChunk };
+}

@@ -1,0 +1,137 @@
+/**
+ * The model's bytes as a stream, wherever they come from.
+ *
+ * @module
+ */
+
+import { IntentError, describe } from '../errors.js';
+import { MAX_CHUNK_BYTES } from '../protocol.js';
+
+/** @typedef {import('./chunk-feed.js').ChunkFeed} ChunkFeed */
+
+/**
+ * @typedef {object} ByteSource
+ * @property {string} name For error messages.
+ * @property {number | null} total Bytes to expect, `null` if not known.
+ * @property {boolean} exact Whether `total` is what will arrive, or only announced.
+ * @property {AsyncIterable<Uint8Array>} chunks In file order, of at most `MAX_CHUNK_BYTES`.
+ */
+
+/**
+ * @param {import('../protocol.js').PackSource} source
+ * @param {ChunkFeed} feed
+ * @returns {Promise<ByteSource>}
+ * @throws {IntentError} `network`
+ */
+export async function openSource(source, feed) {
+  switch (source.kind) {
+    case 'url':
+      return openUrl(source.url);
+    case 'blob': {
+      const { blob, name } = source;
+      const wrap = (/** @type {unknown} */ error) => new IntentError('io', `${name}: ${describe(error)}`, { cause: error });
+      return { name, total: blob.size, exact: true, chunks: split(readStream(blob.stream(), wrap)) };
+    }
+    case 'feed':
+      return { name: source.name, total: source.bytes, exact: true, chunks: split(readFeed(feed)) };
+  }
+}
+
+/**
+ * Fetches `url` and makes every way of failing a `network` error that names it.
+ *
+ * @param {string} url
+ * @returns {Promise<Response>}
+ */
+export async function fetchOk(url) {
+  let response;
+  try {
+    response = await fetch(url);
+  } catch (error) {
+    throw new IntentError('network', `${url}: ${describe(error)}`, { cause: error });
+  }
+  if (!response.ok) {
+    await response.body?.cancel();
+    throw new IntentError('network', `${url}: HTTP ${response.status} ${response.statusText}`.trimEnd());
+  }
+  return response;
+}
+
+/**
+ * @param {string} url
+ * @returns {Promise<ByteSource>}
+ */
+async function openUrl(url) {
+  const response = await fetchOk(url);
+  if (!response.body) throw new IntentError('network', `${url}: the response has no body`);
+  const announced = announcedBytes(response.headers);
+  const wrap = (/** @type {unknown} */ error) => new IntentError('network', `${url}: ${describe(error)}`, { cause: error });
+  return {
+    name: url,
+    total: announced,
+    // Another origin may compress without letting us see that it does.
+    exact: announced !== null && response.type === 'basic',
+    chunks: split(readStream(response.body, wrap)),
+  };
+}
+
+/**
+ * @param {Headers} headers
+ * @returns {number | null} `null` too if Content-Length counts compressed bytes.
+ */
+function announcedBytes(headers) {
+  const length = headers.get('content-length');
+  if (length === null || headers.has('content-encoding')) return null;
+  const bytes = Number(length);
+  return Number.isSafeInteger(bytes) && bytes >= 0 ? bytes : null;
+}
+
+/**
+ * @param {ReadableStream<Uint8Array>} stream
+ * @param {(error: unknown) => IntentError} wrap
+ * @returns {AsyncGenerator<Uint8Array, void>}
+ */
+async function* readStream(stream, wrap) {
+  // A reader, because Safari's streams are not async iterable.
+  const reader = stream.getReader();
+  let finished = false;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read().catch((error) => {
+        finished = true;
+        throw wrap(error);
+      });
+      if (done) {
+        finished = true;
+        return;
+      }
+      yield value;
+    }
+  } finally {
+    if (!finished) await reader.cancel();
+  }
+}
+
+/**
+ * @param {ChunkFeed} feed
+ * @returns {AsyncGenerator<Uint8Array, void>}
+ */
+async function* readFeed(feed) {
+  for (;;) {
+    const bytes = await feed.pull();
+    if (!bytes) return;
+    yield bytes;
+  }
+}
+
+/**
+ * @param {AsyncIterable<Uint8Array>} chunks
+ * @returns {AsyncGenerator<Uint8Array, void>}
+ */
+async function* split(chunks) {
+  for await (const chunk of chunks) {
+    for (let at = 0; at < chunk.byteLength; at += MAX_CHUNK_BYTES) {
+      yield chunk.subarray(at, at + MAX_CHUNK_BYTES);
+    }
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * Progress events, thinned so that they don't flood the page.
+ *
+ * @module
+ */
+
+/** @typedef {import('../api.js').LoadProgress} LoadProgress */
+
+/** Shortest time between two events within the download, in milliseconds. */
+const INTERVAL_MS = 50;
+
+export class ProgressReporter {
+  /** @type {(progress: LoadProgress) => void} */
+  #emit;
+  #loaded = 0;
+  /** @type {number | null} */
+  #total = null;
+  #lastEmit = 0;
+
+  /** @param {(progress: LoadProgress) => void} emit */
+  constructor(emit) {
+    this.#emit = emit;
+  }
+
+  /**
+   * A phase that is one step.
+   *
+   * @template T
+   * @param {'wasm' | 'prepare'} phase
+   * @param {() => Promise<T>} work
+   * @returns {Promise<T>}
+   */
+  async step(phase, work) {
+    this.#emit({ phase, loaded: 0, total: 1 });
+    const value = await work();
+    this.#emit({ phase, loaded: 1, total: 1 });
+    return value;
+  }
+
+  /** @param {number | null} total Bytes to expect. */
+  start(total) {
+    this.#total = total;
+    this.#report();
+  }
+
+  /** @param {number} bytes That have just arrived. */
+  add(bytes) {
+    this.#loaded += bytes;
+    // What was announced was wrong: better no total than more than all of it.
+    if (this.#total !== null && this.#loaded > this.#total) this.#total = null;
+    if (performance.now() - this.#lastEmit >= INTERVAL_MS) this.#report();
+  }
+
+  /** All bytes are there. */
+  end() {
+    this.#total = this.#loaded;
+    this.#report();
+  }
+
+  #report() {
+    this.#lastEmit = performance.now();
+    this.#emit({ phase: 'download', loaded: this.#loaded, total: this.#total });
+  }
+}

@@ -1,0 +1,19 @@
+/**
+ * relayops-intent: classifies one customer chat message into one intent, inside the browser.
+ *
+ * Importing this file touches neither `window` nor `Worker`, so it is safe on a server;
+ * {@link IntentClassifier.load} is what needs a browser.
+ *
+ * @module
+ */
+
+export { IntentClassifier } from './client/classifier.js';
+export { ERROR_CODES, IntentError } from './errors.js';
+
+/** @typedef {import('./api.js').ClassifyOptions} ClassifyOptions */
+/** @typedef {import('./api.js').ClassifyResult} ClassifyResult */
+/** @typedef {import('./api.js').Decision} Decision */
+/** @typedef {import('./api.js').LoadOptions} LoadOptions */
+/** @typedef {import('./api.js').LoadProgress} LoadProgress */
+/** @typedef {import('./api.js').ModelInfo} ModelInfo */
+/** @typedef {import('./errors.js').IntentErrorCode} IntentErrorCode */

@@ -1,0 +1,81 @@
+/**
+ * Messages between the page and the Worker. One request is under way at a time, so the Worker
+ * never sees two calls interleave; every message carries the id of its request.
+ *
+ * @module
+ */
+
+import { IntentError, describe, isErrorCode } from './errors.js';
+
+/** @typedef {import('./api.js').ClassifyResult} ClassifyResult */
+/** @typedef {import('./api.js').LoadProgress} LoadProgress */
+/** @typedef {import('./api.js').ModelInfo} ModelInfo */
+/** @typedef {import('./errors.js').IntentErrorCode} IntentErrorCode */
+
+/**
+ * Where the Worker gets the model's bytes. `feed` means from the page, slice by slice on request:
+ * posting the whole buffer would copy it.
+ *
+ * @typedef {{ kind: 'url', url: string }
+ *   | { kind: 'blob', blob: Blob, name: string }
+ *   | { kind: 'feed', name: string, bytes: number }} PackSource
+ */
+
+/**
+ * Options of one classification as the engine names them.
+ *
+ * @typedef {{ token_confidence?: boolean, threshold?: number }} EngineOptions
+ */
+
+/**
+ * What each request takes and what it is answered with.
+ *
+ * @typedef {object} Calls
+ * @property {{ params: { source: PackSource, config?: string }, value: null }} load
+ * @property {{ params: { text: string, options: EngineOptions }, value: ClassifyResult }} classify
+ * @property {{ params: {}, value: ModelInfo }} info
+ */
+
+/** @typedef {{ [K in keyof Calls]: { type: K, id: number, params: Calls[K]['params'] } }[keyof Calls]} Request */
+
+/**
+ * `chunk` answers `pull`; no bytes means the end.
+ *
+ * @typedef {Request | { type: 'chunk', id: number, bytes: Uint8Array<ArrayBuffer> | null }} ToWorker
+ */
+
+/** @typedef {{ code: IntentErrorCode, message: string, fatal: boolean }} WireError */
+
+/**
+ * @typedef {{ type: 'value', id: number, value: Calls[keyof Calls]['value'] }
+ *   | { type: 'error', id: number, error: WireError }
+ *   | { type: 'progress', id: number, progress: LoadProgress }
+ *   | { type: 'pull', id: number }} FromWorker
+ */
+
+/** Largest piece handed to the engine at once, in bytes: its transient copy stays small. */
+export const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Errors without a code of ours are traps or defects: the engine's memory can't be trusted after
+ * them, so they are fatal.
+ *
+ * @param {unknown} thrown
+ * @returns {WireError}
+ */
+export function toWire(thrown) {
+  const code = /** @type {{ code?: unknown } | null | undefined} */ (thrown)?.code;
+  if (thrown instanceof Error && isErrorCode(code)) {
+    return { code, message: thrown.message, fatal: code === 'worker_failed' };
+  }
+  const hint = thrown instanceof WebAssembly.RuntimeError ? ' (a trap: most often memory ran out)' : '';
+  return { code: 'worker_failed', message: `the engine stopped: ${describe(thrown)}${hint}`, fatal: true };
+}
+
+/**
+ * @param {WireError} error
+ * @returns {IntentError}
+ */
+export function fromWire(error) {
+  return new IntentError(error.code, error.message);
+}

@@ -1,0 +1,67 @@
+/** What goes over the network: nothing but the page, the package and the model. */
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { ROOT } from '../lib/paths.js';
+import { suite } from '../lib/suite.js';
+
+const web = suite();
+
+test('after loading, classifying sends nothing', async () => {
+  /** @type {string[]} */
+  const messages = JSON.parse(await readFile(join(ROOT, 'tests/fixtures/messages20.json'), 'utf8'));
+  await web.withPage(async ({ page, requests, complaints }) => {
+    await page.locator('#offered-list button', { hasText: 'tiny.gguf' }).click();
+    await page.waitForSelector('#model-loaded:not([hidden])');
+    const { origin } = new URL(page.url());
+    // The Worker's requests are seen too, or the rest of this test would prove nothing.
+    for (const path of ['/pkg/worker.js', '/pkg/wasm/relayops_intent_bg.wasm', '/models/tiny.gguf']) {
+      assert.ok(requests.includes(origin + path), `${path} is in the record`);
+    }
+    assert.deepEqual(requests.filter((url) => new URL(url).origin !== origin), [], 'only the page’s own server is asked');
+
+    // The page's icon may come late.
+    await page.waitForLoadState('networkidle');
+    const loaded = requests.length;
+    for (const message of messages) {
+      await page.fill('#text', message);
+      await page.click('#classify');
+      await page.waitForFunction((text) => document.querySelector('#result-text')?.textContent === text, message);
+    }
+    await page.fill('#text', 'x'.repeat(2001));
+    await page.click('#classify');
+    await page.waitForFunction(() => document.querySelector('#reason')?.textContent?.includes('too long'));
+    await page.fill('#text', ' ');
+    await page.click('#classify');
+    await page.waitForSelector('#result-error:not([hidden])');
+    await page.click('#unload');
+    // Anything sent late would be sent by now.
+    await page.waitForTimeout(500);
+    assert.deepEqual(requests.slice(loaded), []);
+    assert.deepEqual(complaints, []);
+  });
+});
+
+test('the server’s policy allows no inline script, no eval and no other origin', async () => {
+  await web.withPage(async ({ page }) => {
+    for (const path of ['/', '/pkg/worker.js']) {
+      const response = await page.request.get(web.origin() + path);
+      const policy = response.headers()['content-security-policy'] ?? '';
+      assert.match(policy, /default-src 'none'/, path);
+      assert.match(policy, /script-src 'self' 'wasm-unsafe-eval'/, path);
+      assert.match(policy, /connect-src 'self'/, path);
+      assert.doesNotMatch(policy, /'unsafe-inline'|'unsafe-eval'|blob:|data:|https?:|\*/, path);
+    }
+    const { reached, isolated } = await page.evaluate(async () => {
+      const reached = await fetch('http://example.invalid/').then(
+        () => true,
+        () => false,
+      );
+      return { reached, isolated: globalThis.crossOriginIsolated };
+    });
+    assert.equal(reached, false);
+    assert.ok(isolated, 'COOP and COEP are in force');
+  });
+});

@@ -1,0 +1,128 @@
+/**
+ * The real 0.5B model in Chromium against the native binary. Prints how long it takes and how
+ * much memory it needs.
+ */
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { notRun } from '../lib/not-run.js';
+import { ROOT, binary } from '../lib/paths.js';
+import { suite } from '../lib/suite.js';
+
+/** @typedef {import('/pkg/index.js').ClassifyResult} ClassifyResult */
+
+const FILE = 'qwen2.5-coder-0.5b-instruct-q4_k_m.gguf';
+const FOLDER = process.env.RELAYOPS_TEST_MODELS ?? '';
+const MODEL = join(FOLDER, FILE);
+/** The two builds add in another order and keep activations in other widths. */
+const TOLERANCE = 1e-3;
+/** Most memory that loading and classifying may take, as a multiple of the file. */
+const MEMORY_FACTOR = 1.3;
+const LOAD_MS = 300_000;
+const NAMES = ['the real 0.5B answers in Chromium as it does natively', 'the page answers with the real 0.5B as the native binary does'];
+
+if (FOLDER === '' || !existsSync(MODEL)) {
+  const reason = FOLDER === '' ? 'RELAYOPS_TEST_MODELS is not set' : `${FILE} is not in the folder that RELAYOPS_TEST_MODELS names`;
+  for (const name of NAMES) test(name, (context) => notRun(context, reason));
+} else {
+  withModel();
+}
+
+/** @returns {string[]} */
+function messages() {
+  return JSON.parse(readFileSync(join(ROOT, 'tests/fixtures/messages20.json'), 'utf8'));
+}
+
+/** @type {ClassifyResult[] | null} */
+let nativeAnswers = null;
+
+/** @returns {ClassifyResult[]} */
+function native() {
+  if (!nativeAnswers) {
+    const args = ['classify', '--model', MODEL, '--json', '--', ...messages()];
+    const output = execFileSync(binary(), args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+    nativeAnswers = output.trim().split('\n').map((line) => JSON.parse(line));
+    assert.equal(nativeAnswers.length, messages().length);
+  }
+  return nativeAnswers;
+}
+
+/**
+ * @param {ClassifyResult['probabilities']} left
+ * @param {ClassifyResult['probabilities']} right
+ * @returns {number} Largest difference of two distributions over the same labels.
+ */
+function distance(left, right) {
+  assert.ok(left && right);
+  assert.deepEqual(Object.keys(left), Object.keys(right));
+  return Math.max(...Object.keys(left).map((label) => Math.abs(left[label] - right[label])));
+}
+
+/**
+ * @param {number[]} values
+ * @param {number} share
+ */
+function quantile(values, share) {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+}
+
+function withModel() {
+  const web = suite({ models: FOLDER });
+  const texts = messages();
+
+  test(NAMES[0], { timeout: 2 * LOAD_MS }, async () => {
+    await web.withPage(async ({ page, complaints }) => {
+      const { answers, info, loadMs } = await page.evaluate(
+        async ({ url, texts }) => {
+          const { IntentClassifier } = await import('/pkg/index.js');
+          const started = performance.now();
+          const classifier = await IntentClassifier.load({ pack: url });
+          const loadMs = performance.now() - started;
+          const answers = [];
+          for (const text of texts) answers.push(await classifier.classify(text));
+          return { answers, info: await classifier.info(), loadMs };
+        },
+        { url: `/models/${FILE}`, texts },
+      );
+      const expected = native();
+      let worst = 0;
+      for (const [index, answer] of answers.entries()) {
+        assert.equal(answer.json, expected[index].json, texts[index]);
+        assert.deepEqual(answer.decision, expected[index].decision, texts[index]);
+        worst = Math.max(worst, distance(answer.probabilities, expected[index].probabilities));
+      }
+      const times = answers.map((answer) => answer.ms);
+      const fileBytes = statSync(MODEL).size;
+      const factor = info.wasmMemoryBytes / fileBytes;
+      console.log(
+        `MEASURED ${FILE} in Chromium, ${info.backend}, ${info.threads} thread(s): load ${loadMs.toFixed(0)} ms; ` +
+          `wasm memory ${(info.wasmMemoryBytes / 2 ** 20).toFixed(0)} MiB, ${factor.toFixed(2)} x the file; ` +
+          `per message median ${quantile(times, 0.5).toFixed(0)} ms, p95 ${quantile(times, 0.95).toFixed(0)} ms (n=${times.length}); ` +
+          `largest probability difference to native ${worst.toExponential(1)}`,
+      );
+      assert.ok(worst <= TOLERANCE, `probabilities differ by ${worst}`);
+      assert.ok(factor <= MEMORY_FACTOR, `wasm memory is ${factor} times the file`);
+      assert.deepEqual(complaints, []);
+    });
+  });
+
+  test(NAMES[1], { timeout: 2 * LOAD_MS }, async () => {
+    await web.withPage(async ({ page, complaints }) => {
+      page.setDefaultTimeout(LOAD_MS);
+      await page.locator('#offered-list button', { hasText: FILE }).click();
+      await page.waitForSelector('#model-loaded:not([hidden]), #model-error:not([hidden])');
+      assert.ok(await page.isVisible('#model-loaded'), (await page.textContent('#model-error')) ?? '');
+      for (const [index, text] of texts.entries()) {
+        await page.fill('#text', text);
+        await page.click('#classify');
+        await page.waitForFunction((text) => document.querySelector('#result-text')?.textContent === text, text);
+        assert.equal(await page.textContent('#json'), native()[index].json, text);
+      }
+      assert.deepEqual(complaints, []);
+    });
+  });
+}

@@ -1,0 +1,85 @@
+/** Chromium, and pages that record whatever they ought not to do. */
+
+import { chromium as playwright } from 'playwright-core';
+import { chromium } from './paths.js';
+
+/** @typedef {import('playwright-core').Browser} Browser */
+/** @typedef {import('playwright-core').BrowserContext} BrowserContext */
+/** @typedef {import('playwright-core').Page} Page */
+
+const ARGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** @returns {Promise<Browser>} */
+export function launch() {
+  return playwright.launch({ executablePath: chromium(), args: ARGS });
+}
+
+/**
+ * @typedef {object} Visit
+ * @property {Page} page
+ * @property {BrowserContext} context
+ * @property {string[]} requests Addresses of all requests so far, the Workers' too.
+ * @property {string[]} complaints Console errors, uncaught errors and CSP violations so far.
+ */
+
+/**
+ * Opens the page in a fresh context and waits for all that it fetches by itself.
+ *
+ * @param {Browser} browser
+ * @param {string} origin
+ * @param {(context: BrowserContext) => Promise<unknown>} [prepare] Before the page opens.
+ * @returns {Promise<Visit>}
+ */
+export async function visit(browser, origin, prepare) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+  /** @type {Visit['requests']} */
+  const requests = [];
+  /** @type {Visit['complaints']} */
+  const complaints = [];
+  context.on('request', (request) => requests.push(request.url()));
+  context.on('console', (message) => {
+    const text = message.text();
+    if (message.type() === 'error' || text.startsWith('CSP ')) complaints.push(text);
+  });
+  context.on('weberror', (error) => complaints.push(`uncaught: ${error.error().message}`));
+  await context.addInitScript(installHelpers);
+  await prepare?.(context);
+  const page = await context.newPage();
+  // The page's last request of its own accord.
+  await Promise.all([page.waitForResponse('**/models/index.json'), page.goto(`${origin}/`)]);
+  return { page, context, requests, complaints };
+}
+
+/** Runs in the page before its own scripts. */
+function installHelpers() {
+  document.addEventListener('securitypolicyviolation', (event) => {
+    console.log(`CSP ${event.violatedDirective} ${event.blockedURI}`);
+  });
+  window.outcome = (promise) =>
+    promise.then(
+      (value) => ({ value, code: 'fulfilled', message: '', name: '' }),
+      (error) => ({ value: undefined, code: String(error?.code), message: String(error?.message), name: String(error?.name) }),
+    );
+}
+
+/**
+ * Waits until the page has no Worker left.
+ *
+ * @param {Page} page
+ */
+export async function noWorkers(page) {
+  const deadline = Date.now() + 5_000;
+  while (page.workers().length > 0) {
+    if (Date.now() > deadline) throw new Error(`${page.workers().length} Workers are still there`);
+    await page.waitForTimeout(20);
+  }
+}

@@ -1,0 +1,12 @@
+/** What lib/browser.js puts into every page. */
+interface Outcome<T> {
+  value: T | undefined;
+  /** The error's code, or `fulfilled`. */
+  code: string;
+  message: string;
+  name: string;
+}
+
+interface Window {
+  outcome<T>(promise: Promise<T>): Promise<Outcome<T>>;
+}

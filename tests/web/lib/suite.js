@@ -1,0 +1,63 @@
+/** What every browser test needs: models, server and browser, started once a file. */
+
+import { after, before } from 'node:test';
+import { launch, visit } from './browser.js';
+import { makeModels } from './models.js';
+import { startServer } from './server.js';
+
+/** @typedef {import('./browser.js').Visit} Visit */
+
+/**
+ * Registers the hooks of a test file.
+ *
+ * @param {{ models?: string }} [options] Folder to offer instead of the small models.
+ */
+export function suite({ models: folder } = {}) {
+  /** @type {import('./models.js').ModelFolder | undefined} */
+  let models;
+  /** @type {Awaited<ReturnType<typeof startServer>> | undefined} */
+  let server;
+  /** @type {import('./browser.js').Browser | undefined} */
+  let browser;
+
+  before(async () => {
+    if (!folder) models = makeModels();
+    server = await startServer(folder ?? defined(models).folder);
+    browser = await launch();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+    models?.remove();
+  });
+
+  return {
+    /** @returns {string} */
+    origin: () => defined(server).origin,
+    models: () => defined(models),
+    /**
+     * Opens the page, hands it to `body`, and closes it.
+     *
+     * @param {(visit: Visit) => Promise<void>} body
+     * @param {(context: import('./browser.js').BrowserContext) => Promise<unknown>} [prepare]
+     */
+    async withPage(body, prepare) {
+      const opened = await visit(defined(browser), defined(server).origin, prepare);
+      try {
+        await body(opened);
+      } finally {
+        await opened.context.close();
+      }
+    },
+  };
+}
+
+/**
+ * @template T
+ * @param {T | undefined} value
+ * @returns {T}
+ */
+function defined(value) {
+  if (value === undefined) throw new Error('used before the hooks of the test file ran');
+  return value;
+}

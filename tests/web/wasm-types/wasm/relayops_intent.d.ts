@@ -1,0 +1,11 @@
+/**
+ * Stands in for the declarations that `cargo xtask build-web` writes to pkg/wasm/, where there is
+ * no build (see `rootDirs` in tsconfig.worker.json). With a build, the package is checked against
+ * the build's own.
+ */
+
+import type { WasmModule } from '../../../../pkg/engine/wasm-module.d.ts';
+
+export default function init(options: { module_or_path: URL | WebAssembly.Module }): Promise<{ memory: WebAssembly.Memory }>;
+export const ModelLoader: WasmModule['ModelLoader'];
+export const max_message_chars: WasmModule['max_message_chars'];

@@ -1,0 +1,38 @@
+/** Numbers as people read them. */
+
+const ONE_DECIMAL = new Intl.NumberFormat('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const WHOLE = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
+
+/** @param {number} count */
+export function bytes(count) {
+  if (count >= 1e9) return `${(count / 1e9).toFixed(2)} GB`;
+  if (count >= 1e6) return `${ONE_DECIMAL.format(count / 1e6)} MB`;
+  return `${ONE_DECIMAL.format(count / 1e3)} kB`;
+}
+
+/** @param {number} share 0 to 1 */
+export function percent(share) {
+  return `${ONE_DECIMAL.format(share * 100)} %`;
+}
+
+/** @param {number} milliseconds */
+export function duration(milliseconds) {
+  if (milliseconds < 10) return `${ONE_DECIMAL.format(milliseconds)} ms`;
+  if (milliseconds < 10_000) return `${WHOLE.format(milliseconds)} ms`;
+  return `${ONE_DECIMAL.format(milliseconds / 1000)} s`;
+}
+
+/** @param {number} count */
+export function millions(count) {
+  return count >= 1e6 ? `${WHOLE.format(count / 1e6)} million` : WHOLE.format(count);
+}
+
+/** @param {number} count */
+export function whole(count) {
+  return WHOLE.format(count);
+}
+
+/** @param {number} value Kept in 32 bits by the engine, hence with digits that mean nothing. */
+export function setting(value) {
+  return String(Number(value.toPrecision(6)));
+}
