@@ -1,5 +1,6 @@
 //! `fetch` against a hub on this machine: whole, cut, corrupted, stalled and misbehaving transfers.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 mod fetch_hub;
 
@@ -8,108 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fetch_hub::case::{Case, FILE, SIZE, bytes, digest, from_byte, hub, not_run, quiet, watched};
 use fetch_hub::{Fault, Hub};
-use relayops_intent::fetch::{
-    Artifact, CATALOG, FetchRequest, Phase, Progress, RetryPolicy, Source, fetch, find,
-};
-use relayops_intent::{IntentError, Result};
-use sha2::{Digest, Sha256};
-use tempfile::TempDir;
-
-const SIZE: usize = 300_001;
-const FILE: &str = "tiny.gguf";
-
-/// Pseudo-random bytes from `seed` (xorshift64).
-fn bytes(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let step = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[4]
-    };
-    (0..size).map(step).collect()
-}
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn artifact(body: &[u8]) -> Artifact {
-    Artifact {
-        name: Cow::Borrowed("tiny"),
-        repo: Cow::Borrowed("Owner/Repo-GGUF"),
-        file: Cow::Borrowed(FILE),
-        bytes: body.len() as u64,
-        sha256: Cow::Owned(digest(body)),
-    }
-}
-
-fn hub(body: &[u8]) -> Hub {
-    Hub::start(&format!("/Owner/Repo-GGUF/resolve/main/{FILE}"), body, &digest(body))
-}
-
-/// A folder, a body and requests for it, quick to lose patience.
-struct Case {
-    folder: TempDir,
-    body: Vec<u8>,
-}
-
-impl Case {
-    fn new(seed: u64) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), body: bytes(seed, SIZE) }
-    }
-
-    fn request(&self, from: Source) -> FetchRequest {
-        let mut request = FetchRequest::new(artifact(&self.body), self.folder.path());
-        request.from = Some(from);
-        request.retry = RetryPolicy {
-            tries: 4,
-            first_delay: Duration::from_millis(2),
-            max_delay: Duration::from_millis(20),
-            connect_timeout: Duration::from_secs(5),
-            read_timeout: Duration::from_secs(5),
-        };
-        request
-    }
-
-    fn from(&self, hub: &Hub) -> FetchRequest {
-        self.request(hub.url.parse().unwrap())
-    }
-
-    fn path(&self, suffix: &str) -> PathBuf {
-        self.folder.path().join(format!("{FILE}{suffix}"))
-    }
-
-    /// The file is there with the right bytes, and nothing else is.
-    fn assert_whole(&self, got: &Result<PathBuf>) {
-        assert_eq!(got.as_ref().unwrap(), &self.path(""));
-        assert_eq!(digest(&fs::read(self.path("")).unwrap()), digest(&self.body));
-        let left: Vec<_> = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(left, [self.path("")]);
-    }
-
-    fn assert_failed(&self, got: Result<PathBuf>, code: &str) -> String {
-        let error = got.unwrap_err();
-        assert_eq!(error.code(), code, "{error}");
-        assert!(!self.path("").exists(), "a failed transfer left a file under its final name");
-        error.to_string()
-    }
-}
-
-fn quiet(request: &FetchRequest) -> Result<PathBuf> {
-    fetch(request, &mut |_| {})
-}
-
-fn watched(request: &FetchRequest) -> (Result<PathBuf>, Vec<Progress>) {
-    let mut seen = Vec::new();
-    let got = fetch(request, &mut |progress| seen.push(progress));
-    (got, seen)
-}
-
-fn from_byte(n: usize) -> Option<String> {
-    (n > 0).then(|| format!("bytes={n}-"))
-}
+use relayops_intent::IntentError;
+use relayops_intent::fetch::{CATALOG, FetchRequest, Phase, Progress, Source, find};
 
 #[test]
 fn a_clean_download_reports_progress_and_leaves_only_the_file() {
@@ -539,16 +442,5 @@ fn the_catalog_is_what_the_real_file_is() {
         let mut request = FetchRequest::new(artifact, models);
         request.from = Some(Source::Dir(PathBuf::from("/nonexistent")));
         quiet(&request).unwrap();
-    }
-}
-
-/// Says that a test could not run its subject, where `cargo xtask test` collects it.
-fn not_run(name: &str, reason: &str) {
-    use std::io::Write;
-    let line = format!("NOT RUN: {name}: {reason}");
-    println!("{line}");
-    if let Some(file) = std::env::var_os("RELAYOPS_NOT_RUN_FILE") {
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
-        writeln!(file, "{line}").unwrap();
     }
 }

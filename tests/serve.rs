@@ -1,5 +1,6 @@
 //! The local server over real sockets: types, ranges, compression, headers, confinement.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::fs;
 use std::io::{Read, Write};

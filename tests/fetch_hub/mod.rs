@@ -1,5 +1,7 @@
 //! A hub on 127.0.0.1: the protocol of the real one, with faults on request.
 
+pub(crate) mod case;
+
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::run::{Steps, cargo, npm, run};
-use crate::setup;
+use crate::{setup, web};
 
 /// The profile of the tests, so that what both need is built once.
 const PROFILE: &str = "--profile=ci";
@@ -25,6 +25,12 @@ pub(crate) fn all() -> Result<()> {
         let mut doc = cargo(&["doc", "--no-deps", "--workspace", PROFILE]);
         run(doc.env("RUSTDOCFLAGS", "-D warnings"))
     });
-    steps.run("types (tsc, strict)", || run(&mut npm(&["run", "--silent", "check"])));
+    steps.run("types (tsc, strict)", || {
+        // pkg/ imports the generated module, so its declarations have to be there.
+        if !web::is_built() {
+            web::build(web::Profile::Ci)?;
+        }
+        run(&mut npm(&["run", "--silent", "check"]))
+    });
     steps.finish()
 }

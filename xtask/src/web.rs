@@ -34,6 +34,11 @@ impl Profile {
     }
 }
 
+/// Whether pkg/wasm has declarations, of whatever age.
+pub(crate) fn is_built() -> bool {
+    root().join("pkg").join("wasm").join(format!("{NAME}.d.ts")).is_file()
+}
+
 /// Builds both.
 pub(crate) fn build(profile: Profile) -> Result<()> {
     setup::without_browser()?;
