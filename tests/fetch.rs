@@ -9,10 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fetch_hub::case::{Case, FILE, SIZE, bytes, digest, from_byte, hub, not_run, quiet, watched};
+use fetch_hub::case::{Case, FILE, SIZE, bytes, digest, from_byte, hub, quiet, watched};
 use fetch_hub::{Fault, Hub};
 use relayops_intent::IntentError;
 use relayops_intent::fetch::{CATALOG, FetchRequest, Phase, Progress, Source, find};
+use relayops_testkit::not_run;
 
 #[test]
 fn a_clean_download_reports_progress_and_leaves_only_the_file() {

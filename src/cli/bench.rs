@@ -7,10 +7,10 @@ use std::time::Instant;
 use clap::Args;
 
 use super::{classify, progress};
+use crate::Result;
 use crate::classifier::{Classifier, ClassifyOptions};
 use crate::loader::Loader;
 use crate::pack::IntentConfig;
-use crate::{IntentError, Result};
 
 /// Messages of 1 to 40 words, all intents.
 const MESSAGES: [&str; 10] = [

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::progress;
 use crate::Result;
-use crate::fetch::{FetchRequest, Phase, Source, fetch, models_dir};
+use crate::fetch::{FetchRequest, Phase, fetch, models_dir};
 
 /// Fetch a model file, resumable and verified, and print its path.
 #[derive(Args)]
@@ -26,7 +26,7 @@ pub(super) struct FetchArgs {
 pub(super) fn run(args: &FetchArgs) -> Result<ExitCode> {
     let folder = args.out.clone().map_or_else(models_dir, Ok)?;
     let mut request = FetchRequest::named(&args.name, folder)?;
-    request.from = args.from.as_deref().map(Source::parse).transpose()?;
+    request.from = args.from.as_deref().map(str::parse).transpose()?;
     let bar = progress::bar(Some(0), "{msg} {bar:32} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
     let path = fetch(&request, &mut |progress| {
         bar.set_length(progress.total);

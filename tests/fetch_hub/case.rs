@@ -106,14 +106,3 @@ pub(crate) fn watched(request: &FetchRequest) -> (Result<PathBuf>, Vec<Progress>
 pub(crate) fn from_byte(n: usize) -> Option<String> {
     (n > 0).then(|| format!("bytes={n}-"))
 }
-
-/// Says that a test could not run its subject, where `cargo xtask test` collects it.
-pub(crate) fn not_run(name: &str, reason: &str) {
-    use std::io::Write;
-    let line = format!("NOT RUN: {name}: {reason}");
-    println!("{line}");
-    if let Some(file) = std::env::var_os("RELAYOPS_NOT_RUN_FILE") {
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
-        writeln!(file, "{line}").unwrap();
-    }
-}

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use etcetera::BaseStrategy;
 
-use crate::run::{binary, cargo, command, root, run};
+use crate::run::{binary, cargo, command, output, root, run};
 use crate::{setup, web};
 
 /// The model that the page opens with.
@@ -17,20 +16,20 @@ pub(crate) fn start(port: u16, models: Option<PathBuf>, serve: bool) -> Result<(
     web::build(web::Profile::Wasm)?;
     run(&mut cargo(&["build", "--release", "--bin", "relayops-intent"]))?;
     let tool = binary("release")?.to_string_lossy().into_owned();
-    let models = match models {
-        Some(folder) => std::path::absolute(folder)?,
-        None => models_dir()?,
-    };
     // Keeps a file that is there and verifies, continues one that broke off.
-    let mut fetch = command(&tool, &["fetch", MODEL, "--out"]);
-    fetch.arg(&models);
+    let mut fetch = command(&tool, &["fetch", MODEL]);
+    if let Some(folder) = models {
+        fetch.arg("--out").arg(std::path::absolute(folder)?);
+    }
     if let Some(shelf) = std::env::var_os("RELAYOPS_TEST_MODELS").filter(|shelf| !shelf.is_empty()) {
         fetch.arg("--from").arg(std::path::absolute(shelf)?);
     }
-    run(&mut fetch)?;
+    // Prints the path of the file; progress goes to stderr.
+    let file = PathBuf::from(output(&mut fetch)?.trim());
+    let models = file.parent().with_context(|| format!("{} is in no folder", file.display()))?;
     let port_text = port.to_string();
     let mut server = command(&tool, &["serve", "--port", &port_text, "--root"]);
-    server.arg(root()).arg("--models").arg(&models);
+    server.arg(root()).arg("--models").arg(models);
     if !serve {
         println!("ready; the model is in {}", models.display());
         return Ok(());
@@ -40,14 +39,4 @@ pub(crate) fn start(port: u16, models: Option<PathBuf>, serve: bool) -> Result<(
         port => println!("open http://127.0.0.1:{port}/ ; Ctrl-C stops"),
     }
     run(&mut server)
-}
-
-/// The folder that the command line tool uses by default.
-fn models_dir() -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("RELAYOPS_MODELS").filter(|folder| !folder.is_empty()) {
-        return std::path::absolute(folder).context("RELAYOPS_MODELS");
-    }
-    let platform = etcetera::base_strategy::choose_native_strategy()
-        .context("there is no cache folder: name one with --models")?;
-    Ok(platform.cache_dir().join("relayops-intent").join("models"))
 }

@@ -22,7 +22,8 @@ pub(crate) fn all() -> Result<()> {
     let given = Given::new()?;
     let mut steps = Steps::default();
     // First, because the type check reads what it generates.
-    let built = steps.run("build-web", || web::build(web::Profile::Ci));
+    let built = steps.run("build-web", || web::build(web::Profile::Ci))
+        && steps.run("build kernel tests", web::build_kernel_tests);
     steps.run("check", check::all);
     // One by one: together, the tools' features would have the engine's dependencies built again.
     steps.run("native tests", || {
@@ -33,7 +34,7 @@ pub(crate) fn all() -> Result<()> {
     if built {
         steps.run("browser tests", || browser(&given));
     } else {
-        steps.skip("browser tests", "there is no package to test without build-web");
+        steps.skip("browser tests", "there is nothing to test without the builds");
     }
     let result = steps.finish();
     given.print_not_run()?;

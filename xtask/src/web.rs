@@ -10,11 +10,12 @@ use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
-use crate::run::{cargo, npm, root, run, target_dir};
+use crate::run::{cargo, npm, root, run, target_dir, web_tests};
 use crate::setup;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const NAME: &str = "relayops_intent";
+const KERNEL_TESTS: &str = "relayops_wasm_tests";
 
 /// Cargo profile of the wasm build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -42,34 +43,45 @@ pub(crate) fn is_built() -> bool {
 /// Builds both.
 pub(crate) fn build(profile: Profile) -> Result<()> {
     setup::without_browser()?;
-    // Flags from the environment would replace those of .cargo/config.toml, and simd128 with them.
-    let build = ["build", "--lib", "--target", TARGET, "--profile", profile.name()];
-    run(cargo(&build).env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
-    let built = target_dir()?.join(TARGET).join(profile.name()).join(format!("{NAME}.wasm"));
     let out = root().join("pkg").join("wasm");
-    bindings(&built, &out, profile)?;
+    module("relayops-intent", NAME, &out, profile)?;
     run(&mut npm(&["run", "--silent", "types"]))?;
     print_size(&out.join(format!("{NAME}_bg.wasm")))
 }
 
+/// Builds the kernel suite that tests/web runs.
+pub(crate) fn build_kernel_tests() -> Result<()> {
+    let out = web_tests().join("wasm-kernels");
+    module("relayops-wasm-tests", KERNEL_TESTS, &out, Profile::Ci)
+}
+
+/// Compiles the library of `package` and writes module and bindings to `out`.
+fn module(package: &str, name: &str, out: &Path, profile: Profile) -> Result<()> {
+    // Flags from the environment would replace those of .cargo/config.toml, and simd128 with them.
+    let build = ["build", "--lib", "--package", package, "--target", TARGET, "--profile", profile.name()];
+    run(cargo(&build).env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
+    let built = target_dir()?.join(TARGET).join(profile.name()).join(format!("{name}.wasm"));
+    bindings(&built, name, out, profile)
+}
+
 /// Writes the JavaScript side of `built` and the module without its custom sections to `out`,
 /// unless that is what is there.
-fn bindings(built: &Path, out: &Path, profile: Profile) -> Result<()> {
+fn bindings(built: &Path, name: &str, out: &Path, profile: Profile) -> Result<()> {
     let input = fs::read(built).with_context(|| built.display().to_string())?;
     // The digest, not the date: going back to the other profile changes the input for an older one.
     let wanted = format!("{:x} {}", Sha256::digest(&input), profile.name());
     let stamp = out.join(".built-from-sha256");
-    let outputs = [format!("{NAME}.js"), format!("{NAME}.d.ts"), format!("{NAME}_bg.wasm")];
+    let outputs = [format!("{name}.js"), format!("{name}.d.ts"), format!("{name}_bg.wasm")];
     let complete = outputs.iter().all(|name| out.join(name).is_file());
     if complete && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        eprintln!("pkg/wasm is current");
+        eprintln!("{} is current", out.display());
         return Ok(());
     }
     if out.exists() {
         fs::remove_dir_all(out).with_context(|| out.display().to_string())?;
     }
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(built).out_name(NAME).typescript(true);
+    bindgen.input_path(built).out_name(name).typescript(true);
     // Names are for stack traces; users would download them for nothing.
     bindgen.remove_name_section(profile == Profile::Wasm).remove_producers_section(true);
     bindgen.web(true)?.generate(out).context("wasm-bindgen")?;

@@ -2,7 +2,7 @@
 
 mod real;
 
-pub use real::{QWEN_05B, QWEN_15B, real_model};
+pub use real::{QWEN_05B, QWEN_15B, not_run, real_model};
 
 use std::io::{Seek, Write};
 use std::path::Path;

@@ -8,8 +8,7 @@ pub const QWEN_05B: &str = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
 /// The 1.5B file.
 pub const QWEN_15B: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf";
 
-/// The model file in the folder that `RELAYOPS_TEST_MODELS` names. Where it is not there, says so on stderr and in
-/// the file that `RELAYOPS_NOT_RUN_FILE` names, so that the run's summary lists `test` as not run.
+/// The model file in the folder that `RELAYOPS_TEST_MODELS` names. Where it is not there, says so ([`not_run`]).
 ///
 /// # Panics
 /// Where the variable names a folder that is not one: then somebody meant these tests to run.
@@ -27,6 +26,15 @@ pub fn real_model(test: &str, file: &str) -> Option<PathBuf> {
             format!("RELAYOPS_TEST_MODELS has no {file}")
         }
     };
+    not_run(test, &reason);
+    None
+}
+
+/// Says that `test` could not run its subject, on stderr and in the file that `RELAYOPS_NOT_RUN_FILE` names.
+///
+/// # Panics
+/// Where that file can't be written.
+pub fn not_run(test: &str, reason: &str) {
     let line = format!("NOT RUN: {test}: {reason}");
     eprintln!("{line}");
     if let Some(path) = std::env::var_os("RELAYOPS_NOT_RUN_FILE") {
@@ -36,5 +44,4 @@ pub fn real_model(test: &str, file: &str) -> Option<PathBuf> {
             "RELAYOPS_NOT_RUN_FILE can't be written"
         );
     }
-    None
 }
