@@ -5,7 +5,7 @@
 //! probabilities of all labels are read from the rows where labels part, through their children's rows of the
 //! output matrix alone.
 
-use crate::backend::{Backend, Visible};
+use crate::backend::{Backend, Visible, causal};
 use crate::model::qwen2::{Batch, KvCache, Qwen2};
 use crate::pack::IntentConfig;
 use crate::prompt::Prompt;
@@ -123,7 +123,7 @@ impl<B: Backend> Scorer<B> {
     fn append(&mut self, tokens: &[TokenId], outputs: &[usize]) -> Result<Vec<f32>> {
         let start = self.cache.slots();
         let positions: Vec<usize> = (start..start + tokens.len()).collect();
-        let visible: Vec<Visible> = positions.iter().map(|p| vec![0..p + 1]).collect();
+        let visible: Vec<Visible> = positions.iter().map(|p| causal(p + 1)).collect();
         self.model
             .forward(&mut self.cache, &Batch { tokens, positions: &positions, visible: &visible, outputs })
     }
@@ -135,13 +135,13 @@ impl<B: Backend> Scorer<B> {
         let end = start + rows;
         let mut tokens = sequence.to_vec();
         let mut positions: Vec<usize> = (start..end).collect();
-        let mut visible: Vec<Visible> = positions.iter().map(|p| vec![0..p + 1]).collect();
+        let mut visible: Vec<Visible> = positions.iter().map(|p| causal(p + 1)).collect();
         for (index, node) in self.trie.nodes.iter().enumerate() {
             tokens.push(node.token);
             positions.push(end + node.depth - 1);
             let mut sees = match node.parent {
                 Some(parent) => visible[rows + parent].clone(),
-                None => vec![0..end],
+                None => causal(end),
             };
             match sees.last_mut() {
                 Some(last) if last.end == end + index => last.end += 1,
@@ -207,9 +207,7 @@ impl<B: Backend> Scorer<B> {
         let probabilities = logits.chunks_exact(self.model.config().vocab).zip(tokens);
         let sum: f32 =
             probabilities.map(|(row, token)| (row[token.0 as usize] - log_sum_exp(row)).exp()).sum();
-        #[expect(clippy::cast_precision_loss, reason = "an answer has a dozen tokens")]
-        let mean = sum / (forced.len() + answer.len()) as f32;
-        Ok(mean)
+        Ok(sum / (forced.len() + answer.len()) as f32)
     }
 }
 
@@ -226,9 +224,7 @@ pub fn argmax(values: &[f32]) -> usize {
 pub fn log_sum_exp(values: &[f32]) -> f32 {
     let largest = values.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
     let sum: f64 = values.iter().map(|value| f64::from(value - largest).exp()).sum();
-    #[expect(clippy::cast_possible_truncation, reason = "a log-probability in single precision")]
-    let log = sum.ln() as f32;
-    largest + log
+    largest + sum.ln() as f32
 }
 
 /// Probabilities at `temperature`: `exp(l / T)` renormalised (Guo et al. 2017, arXiv 1706.04599).

@@ -54,9 +54,8 @@ impl ModelLoader {
     /// Bytes taken so far.
     #[must_use]
     pub fn received(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "files are far below 2^53 bytes")]
-        let received = self.0.received() as f64;
-        received
+        // Exact: files are far below 2^53 bytes.
+        self.0.received() as f64
     }
 
     /// Ends the file and builds the classifier.
@@ -124,10 +123,13 @@ fn whole_number(value: f64) -> crate::Result<u64> {
         clippy::cast_sign_loss,
         reason = "checked to be a whole number"
     )]
+    // The cast saturates and cuts; what comes back the same was a whole number in range.
     let whole = value as u64;
-    #[expect(clippy::cast_precision_loss, reason = "compared with what it came from")]
-    let same = whole as f64 == value;
-    if same { Ok(whole) } else { Err(IntentError::argument("total_bytes", format!("{value} is not a size"))) }
+    if whole as f64 == value {
+        Ok(whole)
+    } else {
+        Err(IntentError::argument("total_bytes", format!("{value} is not a size")))
+    }
 }
 
 /// An `Error` with the stable code as its `code`.

@@ -1,8 +1,10 @@
 //! One-pass scores against separate passes and against candle-transformers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_qwen2::ModelWeights;
+use relayops_intent::backend::causal;
 use relayops_intent::backend::cpu::Cpu;
 use relayops_intent::loader::Loader;
 use relayops_intent::model::qwen2::Batch;
@@ -51,7 +53,7 @@ fn hidden_after(scorer: &Scorer<Cpu>, tokens: &[TokenId], chunk: usize) -> Vec<f
     for tokens in tokens.chunks(chunk) {
         let start = cache.slots();
         let positions: Vec<usize> = (start..start + tokens.len()).collect();
-        let visible: Vec<_> = positions.iter().map(|p| vec![0..p + 1]).collect();
+        let visible: Vec<_> = positions.iter().map(|p| causal(p + 1)).collect();
         let outputs = [tokens.len() - 1];
         let batch = Batch { tokens, positions: &positions, visible: &visible, outputs: &outputs };
         hidden = scorer.model().forward(&mut cache, &batch).unwrap();

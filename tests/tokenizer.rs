@@ -1,4 +1,5 @@
 //! The tokenizer against an independent implementation (fixtures: see tests/fixtures/README.md).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
 

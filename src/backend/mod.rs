@@ -14,6 +14,12 @@ use crate::quant::QuantMatrix;
 /// were appended to the cache, which in a tree is not the order of positions.
 pub type Visible = Vec<Range<usize>>;
 
+/// What a row of a plain sequence sees: all slots before `end`.
+#[must_use]
+pub fn causal(end: usize) -> Visible {
+    std::iter::once(0..end).collect()
+}
+
 /// Shape of an attention layer with grouped keys and values (GQA).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heads {
@@ -40,11 +46,9 @@ impl RopeTable {
     #[must_use]
     pub fn new(positions: &[usize], dim: usize, base: f32) -> Self {
         let half = dim / 2;
-        #[expect(clippy::cast_precision_loss, reason = "positions and widths are far below 2^52")]
         let angle =
             |position: usize, i: usize| position as f64 * f64::from(base).powf(-2.0 * i as f64 / dim as f64);
         let angles = positions.iter().flat_map(|p| (0..half).map(move |i| angle(*p, i)));
-        #[expect(clippy::cast_possible_truncation, reason = "f32 is what the kernels take")]
         let (cos, sin) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
         Self { half, cos, sin }
     }

@@ -116,7 +116,6 @@ fn flips(classifier: &mut Classifier, model: &Path, messages: &Path) -> Result<(
     Ok(())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "for display")]
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

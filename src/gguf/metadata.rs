@@ -91,9 +91,9 @@ impl Metadata {
     ///
     /// # Errors
     /// `invalid_gguf` where the key is missing or holds something else.
-    pub fn texts(&self, key: &str) -> Result<Vec<&str>> {
-        let text = |value| match value {
-            &Value::String(ref text) => Ok(text.as_str()),
+    pub fn texts<'a>(&'a self, key: &str) -> Result<Vec<&'a str>> {
+        let text = |value: &'a Value| match value {
+            Value::String(text) => Ok(text.as_str()),
             other => Err(self.invalid(key, format!("an element is {:?}, not a string", other.value_type()))),
         };
         self.array(key)?.iter().map(text).collect()

@@ -54,12 +54,10 @@ fn quantize_block(x: &[f32; BLOCK], quants: &mut [i16; BLOCK]) -> (f32, f32) {
     let mut sum = 0i32;
     for (quant, value) in quants.iter_mut().zip(x) {
         // In -127..=127 by construction; the cast saturates and turns a NaN into 0.
-        #[expect(clippy::cast_possible_truncation, reason = "rounded into the range above")]
         let q = (value * inverse).round_ties_even() as i16;
         *quant = q;
         sum += i32::from(q);
     }
     let scale = scale + poison.iter().sum::<f32>();
-    #[expect(clippy::cast_precision_loss, reason = "at most 32 * 127, exact in f32")]
     (scale, scale * sum as f32)
 }

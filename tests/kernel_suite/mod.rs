@@ -14,7 +14,6 @@ const WIDTHS: [usize; 6] = [32, 96, 256, 896, 1536, 4864];
 /// Kernels sum the same integers; only the float sum over blocks may be ordered otherwise. Each of `n` additions
 /// rounds by at most 2^-24 of the running sum of magnitudes, and the two orders differ by at most twice that.
 fn tolerance(magnitude: f32, blocks: usize) -> f32 {
-    #[expect(clippy::cast_precision_loss, reason = "a few hundred blocks")]
     let additions = (blocks + 8) as f32;
     2.0 * additions * f32::EPSILON * magnitude + f32::MIN_POSITIVE
 }

@@ -18,7 +18,8 @@ pub(crate) fn all() -> Result<()> {
     });
     steps.run("clippy, wasm32", || {
         let target = ["--target", "wasm32-unknown-unknown"];
-        let mut clippy = cargo(&["clippy", "--lib", PROFILE]);
+        let mut clippy =
+            cargo(&["clippy", "--lib", PROFILE, "-p", "relayops-intent", "-p", "relayops-wasm-tests"]);
         run(clippy.args(target).args(["--", "-D", "warnings"]))
     });
     steps.run("rustdoc", || {

@@ -38,7 +38,6 @@ fn head_attention(
     offset: usize,
     weights: &mut Vec<f32>,
 ) {
-    #[expect(clippy::cast_precision_loss, reason = "a head's width is small")]
     let scale = 1.0 / (q.len() as f32).sqrt();
     let head = |cache: &'_ [f32], slot: usize| -> std::ops::Range<usize> {
         let start = slot * stride + offset;

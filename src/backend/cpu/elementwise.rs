@@ -9,7 +9,6 @@ const TASK: usize = 4096;
 
 /// `row / sqrt(mean(row^2) + eps) * weight`, in place.
 pub(super) fn rms_norm(row: &mut [f32], weight: &[f32], eps: f32) {
-    #[expect(clippy::cast_precision_loss, reason = "a row's width is far below 2^24")]
     let mean = dot_f32(row, row) / row.len() as f32;
     let scale = 1.0 / (mean + eps).sqrt();
     row.iter_mut().zip(weight).for_each(|(value, weight)| *value *= scale * weight);

@@ -22,9 +22,7 @@ impl DotKernel for Scalar {
                     let w = &weights.quants[r * weights.cols + b * BLOCK..][..BLOCK];
                     let q = &x.quants[m * x.cols + b * BLOCK..][..BLOCK];
                     let dot: i32 = w.iter().zip(q).map(|(w, q)| i32::from(*w) * i32::from(*q)).sum();
-                    #[expect(clippy::cast_precision_loss, reason = "the kernels round here as well")]
-                    let dot = dot as f32;
-                    sum += dot * (weights.scales[r * blocks + b] * x.scales[m * blocks + b]);
+                    sum += dot as f32 * (weights.scales[r * blocks + b] * x.scales[m * blocks + b]);
                 }
                 out[r * x.rows + m] = sum;
             }

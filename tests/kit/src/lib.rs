@@ -193,15 +193,13 @@ impl SplitMix {
 
     /// Uniform in -1..1.
     fn unit(&mut self) -> f32 {
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "24 bits are exact")]
-        let unit = (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
-        unit
+        // 24 bits are exact in an f32.
+        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
     /// Norm weights around 1, the rest scaled so that activations keep their size from layer to layer.
     fn tensor(&mut self, name: &str, shape: &[usize], format: GgmlDType) -> Result<QTensor> {
         let count = shape.iter().product();
-        #[expect(clippy::cast_precision_loss, reason = "tiny widths")]
         let spread = shape.last().map_or(1.0, |width| (3.0 / *width as f32).sqrt());
         let value = |random: &mut Self| match name {
             _ if name.ends_with("norm.weight") => 1.0 + 0.1 * random.unit(),

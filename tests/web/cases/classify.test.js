@@ -108,8 +108,8 @@ test('2,000 characters are classified, 2,001 escalate', async () => {
     const [longest, tooLong, trimmed] = await page.evaluate(async () => {
       const { IntentClassifier } = await import('/pkg/index.js');
       const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf' });
-      // Two UTF-16 units each: characters are counted.
-      const text = '\u{1f4e1}'.repeat(2000);
+      // Characters are counted, not UTF-16 units, of which these are 2,100.
+      const text = '\u{1f4e1}'.repeat(100) + 'a'.repeat(1900);
       return Promise.all([text, `${text}x`, ` ${text} `].map((message) => classifier.classify(message)));
     });
     checkResult(longest);

@@ -17,8 +17,11 @@ import { suite } from '../lib/suite.js';
 const FILE = 'qwen2.5-coder-0.5b-instruct-q4_k_m.gguf';
 const FOLDER = process.env.RELAYOPS_TEST_MODELS ?? '';
 const MODEL = join(FOLDER, FILE);
-/** The two builds add in another order and keep activations in other widths. */
-const TOLERANCE = 1e-3;
+/**
+ * The two builds add floats in another order, which tips some of the 8-bit roundings of activations; through 24
+ * layers that moves a probability about as much as the rounding itself does (`bench --flips`).
+ */
+const TOLERANCE = 0.1;
 /** Most memory that loading and classifying may take, as a multiple of the file. */
 const MEMORY_FACTOR = 1.3;
 const LOAD_MS = 300_000;
