@@ -62,11 +62,16 @@ pub struct Pattern {
 }
 
 impl Policy {
-    /// Checks the patterns.
+    /// Checks that the patterns compile and that the intents are among `labels`: a misspelt one would quietly stay
+    /// local.
     ///
     /// # Errors
-    /// `invalid_config` naming the pattern.
-    pub fn check(&self) -> Result<()> {
+    /// `invalid_config` naming the entry.
+    pub fn check(&self, labels: &[String]) -> Result<()> {
+        if let Some(index) = self.always_escalate.iter().position(|intent| !labels.contains(intent)) {
+            let detail = format!("{:?} is not a label", self.always_escalate[index]);
+            return Err(IntentError::config(format!("policy.always_escalate[{index}]"), detail));
+        }
         self.compile().map(|_| ())
     }
 

@@ -14,7 +14,7 @@ use crate::scoring::{Scorer, Scores};
 use crate::tokenizer::Tokenizer;
 use crate::{IntentError, Result};
 
-/// Bytes read from a file at a time.
+/// Bytes read from a file, or taken from a caller, at a time.
 const CHUNK: usize = 1 << 20;
 
 /// Builds a classifier from the bytes of a GGUF file as they arrive, in order, in chunks of any size.
@@ -66,8 +66,12 @@ impl Loader {
     /// # Errors
     /// As [`GgufStream::push`] and [`Qwen2Config::from_header`].
     pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
-        self.stream.push(chunk)?;
-        self.check_header()
+        // In pieces, so that a file given at once is not held twice and is checked before its weights are taken.
+        for piece in chunk.chunks(CHUNK) {
+            self.stream.push(piece)?;
+            self.check_header()?;
+        }
+        Ok(())
     }
 
     fn check_header(&mut self) -> Result<()> {
@@ -75,12 +79,6 @@ impl Loader {
             self.sizes = Some(Qwen2Config::from_header(header)?);
         }
         Ok(())
-    }
-
-    /// Bytes taken so far.
-    #[must_use]
-    pub fn received(&self) -> u64 {
-        self.stream.received()
     }
 
     /// Ends the file, builds tokenizer and model, and computes the prefix.

@@ -47,10 +47,8 @@ impl Prompt {
         let Some(mut suffix) = suffix else {
             return Err(IntentError::config("prompt.pieces", "no message piece"));
         };
-        // The answer's tokens may depend on the text right before it.
-        let answer = &config.prompt.answer;
-        let before = tokenizer.encode(&text)?;
-        let opened = tokenizer.encode(&format!("{text}{}", answer.open))?;
+        let opened = tokenizer.encode(&format!("{text}{}", config.prompt.answer.open))?;
+        let open = opened.len().saturating_sub(tokenizer.encode(&text)?.len());
         suffix.extend(&opened);
         if suffix.is_empty() {
             return Err(IntentError::config(
@@ -58,17 +56,25 @@ impl Prompt {
                 "nothing stands between the message and the label",
             ));
         }
-        let answers = config
-            .labels
-            .iter()
-            .map(|label| {
-                let tokens = tokenizer.encode(&format!("{text}{}{label}{}", answer.open, answer.close))?;
-                tokens.strip_prefix(opened.as_slice()).map(<[_]>::to_vec).ok_or_else(|| {
-                    let detail = format!("its tokens change when the label {label:?} follows");
-                    IntentError::config("prompt.answer.open", detail)
-                })
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { prefix, suffix, open: opened.len().saturating_sub(before.len()), answers })
+        Ok(Self { prefix, suffix, open, answers: answers(config, tokenizer, &text, &opened)? })
     }
+}
+
+/// For each label the tokens that follow `opened`, the tokens of `text` (what stands right before the answer, on which
+/// they may depend) and the answer's opening.
+fn answers(
+    config: &IntentConfig,
+    tokenizer: &Tokenizer,
+    text: &str,
+    opened: &[TokenId],
+) -> Result<Vec<Vec<TokenId>>> {
+    let answer = &config.prompt.answer;
+    let tokens = |label: &String| {
+        let tokens = tokenizer.encode(&format!("{text}{}{label}{}", answer.open, answer.close))?;
+        tokens.strip_prefix(opened).map(<[_]>::to_vec).ok_or_else(|| {
+            let detail = format!("its tokens change when the label {label:?} follows");
+            IntentError::config("prompt.answer.open", detail)
+        })
+    };
+    config.labels.iter().map(tokens).collect()
 }

@@ -105,14 +105,15 @@ impl<B: Backend> Scorer<B> {
             self.append(chunk, &[])?;
         }
         let sequence: Vec<TokenId> = late.iter().chain(&self.prompt.suffix).copied().collect();
-        let opening = if token_confidence { self.prompt.open.min(sequence.len() - 1) } else { 0 };
+        // The rows that predict the opening, and the last one, which predicts the label.
+        let opening = if token_confidence { self.prompt.open.min(sequence.len() - 1) + 1 } else { 0 };
         let hidden = self.last_batch(&sequence, opening)?;
         let width = self.model.config().hidden;
         let (opening_hidden, parting_hidden) = hidden.split_at(opening * width);
         let log_probabilities = self.trie.label_log_probabilities(&self.partings(parting_hidden)?);
         let token_confidence = if token_confidence {
-            let forced = &sequence[sequence.len() - opening..];
-            Some(self.token_confidence(&log_probabilities, forced, opening_hidden, parting_hidden)?)
+            let forced = &sequence[sequence.len() + 1 - opening..];
+            Some(self.token_confidence(&log_probabilities, forced, opening_hidden)?)
         } else {
             None
         };
@@ -128,8 +129,8 @@ impl<B: Backend> Scorer<B> {
             .forward(&mut self.cache, &Batch { tokens, positions: &positions, visible: &visible, outputs })
     }
 
-    /// Runs `sequence` and the trie in one batch. Returns the hidden states of the `opening` rows that predict the
-    /// answer's opening, then of each parting's row.
+    /// Runs `sequence` and the trie in one batch. Returns the hidden states of the last `opening` rows of
+    /// the sequence, then of each parting's row.
     fn last_batch(&mut self, sequence: &[TokenId], opening: usize) -> Result<Vec<f32>> {
         let (start, rows) = (self.cache.slots(), sequence.len());
         let end = start + rows;
@@ -151,7 +152,7 @@ impl<B: Backend> Scorer<B> {
         }
         let last = rows - 1;
         let partings = self.trie.partings.iter().map(|parting| parting.node.map_or(last, |node| rows + node));
-        let outputs: Vec<usize> = (last - opening..last).chain(partings).collect();
+        let outputs: Vec<usize> = (rows - opening..rows).chain(partings).collect();
         let batch = Batch { tokens: &tokens, positions: &positions, visible: &visible, outputs: &outputs };
         let hidden = self.model.forward(&mut self.cache, &batch)?;
         // The trie's rows are siblings of what may follow.
@@ -180,30 +181,19 @@ impl<B: Backend> Scorer<B> {
         self.trie.partings.iter().zip(logits.chunks_exact(columns)).map(children).collect()
     }
 
-    /// Mean full-softmax probability of the answer's tokens: its opening, the best label, its close.
+    /// Mean full-softmax probability of the answer's tokens: its opening (`forced`), the best label, its close.
+    /// `predicting` holds the hidden states that predict the opening and the label's first token.
     fn token_confidence(
         &mut self,
         log_probabilities: &[f32],
         forced: &[TokenId],
-        opening_hidden: &[f32],
-        parting_hidden: &[f32],
+        predicting: &[f32],
     ) -> Result<f32> {
         let answer = self.prompt.answers[argmax(log_probabilities)].clone();
         let rows: Vec<usize> = (0..answer.len() - 1).collect();
         let following = self.append(&answer[..answer.len() - 1], &rows)?;
-        let width = self.model.config().hidden;
-        // The row before the label is the root's.
-        let root = match self.trie.partings.first() {
-            Some(parting) if parting.node.is_none() => &parting_hidden[..width],
-            _ => {
-                return Err(IntentError::Unavailable(
-                    "token_confidence needs labels that part at once".to_owned(),
-                ));
-            }
-        };
-        let hidden: Vec<f32> = [opening_hidden, root, &following].concat();
+        let logits = self.model.logits(&[predicting, &following].concat());
         let tokens = forced.iter().chain(&answer);
-        let logits = self.model.logits(&hidden);
         let probabilities = logits.chunks_exact(self.model.config().vocab).zip(tokens);
         let sum: f32 =
             probabilities.map(|(row, token)| (row[token.0 as usize] - log_sum_exp(row)).exp()).sum();

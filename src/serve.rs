@@ -217,7 +217,9 @@ async fn is_inside(root: &Path, path: &str) -> bool {
 /// Lets only `/<name>.gguf` through: the rest of a models folder is nobody's business.
 async fn models_only(request: Request, next: Next) -> Response {
     let path = request.uri().path().trim_start_matches('/');
-    if !path.contains('/') && is_gguf(Path::new(path)) {
+    // An encoded separator would be decoded after this check.
+    let decoded = percent_encoding::percent_decode_str(path).decode_utf8();
+    if decoded.is_ok_and(|name| !name.contains(['/', '\\'])) && is_gguf(Path::new(path)) {
         next.run(request).await
     } else {
         StatusCode::NOT_FOUND.into_response()

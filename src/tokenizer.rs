@@ -13,6 +13,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use crate::gguf::Metadata;
+pub use crate::model::TokenId;
 use crate::{IntentError, Result};
 
 /// How Qwen2 cuts text into words before merging (`pre = "qwen2"`).
@@ -26,15 +27,10 @@ const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 
-/// Index into a model's vocabulary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TokenId(pub u32);
-
 /// A model's vocabulary.
 pub struct Tokenizer {
     text: tokenizers::Tokenizer,
     added: HashMap<String, TokenId>,
-    vocab_size: usize,
 }
 
 impl Tokenizer {
@@ -60,15 +56,9 @@ impl Tokenizer {
             return Err(metadata.invalid("tokenizer.ggml.token_type", detail));
         }
         let (vocab, added) = vocabulary(metadata, &tokens, &types)?;
-        let text =
-            encoder(vocab, merges(metadata)?).map_err(|error| IntentError::Tokenizer(error.to_string()))?;
-        Ok(Self { text, added, vocab_size: tokens.len() })
-    }
-
-    /// Number of token ids.
-    #[must_use]
-    pub fn vocab_size(&self) -> usize {
-        self.vocab_size
+        let merges = merges(metadata, &vocab)?;
+        let text = encoder(vocab, merges).map_err(|error| IntentError::Tokenizer(error.to_string()))?;
+        Ok(Self { text, added })
     }
 
     /// Token ids of `text` as plain text, normalised to NFC.
@@ -116,15 +106,18 @@ fn vocabulary(
     Ok((vocab, added))
 }
 
-fn merges(metadata: &Metadata) -> Result<Merges> {
+/// The merges, in rank order; each must join two tokens of the vocabulary to a third, which the encoder relies on.
+fn merges(metadata: &Metadata, vocab: &Vocabulary) -> Result<Merges> {
     const KEY: &str = "tokenizer.ggml.merges";
-    let split = |merge: &str| match merge.split_once(' ') {
-        Some((left, right)) if !left.is_empty() && !right.is_empty() => {
+    let split = |(rank, merge): (usize, &str)| match merge.split_once(' ') {
+        Some((left, right))
+            if [left, right, &[left, right].concat()].iter().all(|token| vocab.contains_key(*token)) =>
+        {
             Ok((left.to_owned(), right.to_owned()))
         }
-        _ => Err(metadata.invalid(KEY, format!("{merge:?} is not a pair"))),
+        _ => Err(metadata.invalid(KEY, format!("merge {rank} does not join two tokens to a third"))),
     };
-    metadata.texts(KEY)?.into_iter().map(split).collect()
+    metadata.texts(KEY)?.into_iter().enumerate().map(split).collect()
 }
 
 fn encoder(vocab: Vocabulary, merges: Merges) -> tokenizers::Result<tokenizers::Tokenizer> {

@@ -51,13 +51,6 @@ impl ModelLoader {
         self.0.push(chunk).map_err(to_js)
     }
 
-    /// Bytes taken so far.
-    #[must_use]
-    pub fn received(&self) -> f64 {
-        // Exact: files are far below 2^53 bytes.
-        self.0.received() as f64
-    }
-
     /// Ends the file and builds the classifier.
     ///
     /// # Errors

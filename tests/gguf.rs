@@ -207,6 +207,16 @@ fn metadata_that_does_not_fit_is_refused_by_key() {
             "invalid_gguf",
             ["rms_epsilon", "NaN"],
         ),
+        (
+            changed("qwen2.rope.scaling.type", text("yarn")),
+            "unsupported_model",
+            ["qwen2.rope.scaling.type", "yarn"],
+        ),
+        (
+            changed("qwen2.attention.key_length", Some(Value::U32(32))),
+            "unsupported_model",
+            ["qwen2.attention.key_length", "32"],
+        ),
         (changed("general.alignment", Some(Value::U32(0))), "invalid_gguf", ["general.alignment", "0"]),
         (
             changed("tokenizer.ggml.pre", text("llama3")),

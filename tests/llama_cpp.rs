@@ -78,6 +78,10 @@ fn parting_nodes_agree_with_llama_cpp() {
             item["probabilities"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
         let mut ranked = expected.clone();
         ranked.sort_by(|a, b| b.total_cmp(a));
+        for (log_probability, expected) in scores.log_probabilities.iter().zip(&expected) {
+            let difference = (f64::from(*log_probability).exp() - expected).abs();
+            assert!(difference <= 0.1, "{message}: {difference}, llama.cpp {expected:?}");
+        }
         // A flip is possible only where the two best are closer than the tolerance.
         if (ranked[0] / ranked[1]).ln() > 2.0 * TOLERANCE {
             let label = fixture["labels"][argmax(&scores.log_probabilities)].as_str();

@@ -1,6 +1,8 @@
 //! One-pass scores against separate passes and against candle-transformers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::HashMap;
+
 use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_qwen2::ModelWeights;
@@ -27,6 +29,7 @@ fn config(labels: &[&str]) -> IntentConfig {
     let mut config = IntentConfig::default();
     if !labels.is_empty() {
         config.labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        config.policy.always_escalate.clear();
     }
     config
 }
@@ -66,28 +69,43 @@ fn prompt_tokens(scorer: &Scorer<Cpu>, message: &str) -> Vec<TokenId> {
     [prompt.prefix.clone(), scorer.tokenizer().encode(message).unwrap(), prompt.suffix.clone()].concat()
 }
 
-/// Label log-probabilities, one full pass for each parting node, nothing shared.
+/// Label log-probabilities from the labels' tokens alone: at each step a softmax over the distinct tokens with which
+/// labels go on that began like this one, one full pass each, nothing shared with the scorer's trie or cache.
 fn separate_passes(scorer: &Scorer<Cpu>, message: &str) -> Vec<f32> {
-    let trie = scorer.trie();
-    let partings: Vec<Vec<f32>> = trie
-        .partings
-        .iter()
-        .map(|parting| {
-            let mut path = Vec::new();
-            let mut node = parting.node;
-            while let Some(index) = node {
-                path.insert(0, trie.nodes[index].token);
-                node = trie.nodes[index].parent;
+    let answers = &scorer.prompt().answers;
+    let mut steps: HashMap<Vec<TokenId>, Vec<(TokenId, f32)>> = HashMap::new();
+    let mut log_probability = |answer: &Vec<TokenId>| {
+        let mut sum = 0.0;
+        for depth in 0..answer.len() {
+            let begun = &answer[..depth];
+            let mut next: Vec<TokenId> =
+                answers.iter().filter(|other| other.starts_with(begun)).map(|other| other[depth]).collect();
+            next.sort_unstable();
+            next.dedup();
+            if next.len() > 1 {
+                let step =
+                    steps.entry(begun.to_vec()).or_insert_with(|| conditional(scorer, message, begun, &next));
+                sum += step.iter().find(|(token, _)| *token == answer[depth]).unwrap().1;
             }
-            let tokens = [prompt_tokens(scorer, message), path].concat();
-            let head = scorer.model().head(&parting.children).unwrap();
-            let mut children = vec![0.0; parting.children.len()];
-            matmul(&hidden_after(scorer, &tokens, usize::MAX), 1, &head, &mut children);
-            let normaliser = log_sum_exp(&children);
-            children.iter().map(|logit| logit - normaliser).collect()
-        })
-        .collect();
-    trie.label_log_probabilities(&partings)
+        }
+        sum
+    };
+    answers.iter().map(&mut log_probability).collect()
+}
+
+/// Log-probabilities of the tokens `next` after the prompt and `begun`, among themselves.
+fn conditional(
+    scorer: &Scorer<Cpu>,
+    message: &str,
+    begun: &[TokenId],
+    next: &[TokenId],
+) -> Vec<(TokenId, f32)> {
+    let tokens = [prompt_tokens(scorer, message), begun.to_vec()].concat();
+    let head = scorer.model().head(next).unwrap();
+    let mut logits = vec![0.0; next.len()];
+    matmul(&hidden_after(scorer, &tokens, usize::MAX), 1, &head, &mut logits);
+    let normaliser = log_sum_exp(&logits);
+    next.iter().zip(&logits).map(|(token, logit)| (*token, logit - normaliser)).collect()
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
@@ -185,11 +203,22 @@ fn token_confidence_by_definition(scorer: &Scorer<Cpu>, message: &str, label: us
 
 #[test]
 fn token_confidence_is_the_mean_over_the_answers_tokens() {
-    let mut scorer = tiny(&TinyQwen2::uniform(GgmlDType::F32), config(&[]));
+    assert_token_confidence(&mut tiny(&TinyQwen2::uniform(GgmlDType::F32), config(&[])));
+}
+
+#[test]
+fn token_confidence_needs_no_parting_at_the_root() {
+    let labels = config(&["order_cancel", "order_cancel_all", "order_change"]);
+    let mut scorer = tiny(&TinyQwen2::uniform(GgmlDType::F32), labels);
+    assert!(scorer.trie().partings.iter().all(|parting| parting.node.is_some()));
+    assert_token_confidence(&mut scorer);
+}
+
+fn assert_token_confidence(scorer: &mut Scorer<Cpu>) {
     for message in MESSAGES {
         let scores = scorer.score(message, true).unwrap();
         let label = relayops_intent::scoring::argmax(&scores.log_probabilities);
-        let expected = token_confidence_by_definition(&scorer, message, label);
+        let expected = token_confidence_by_definition(scorer, message, label);
         let actual = scores.token_confidence.unwrap();
         assert!(
             (actual - expected).abs() <= 1e-4 * expected,
@@ -236,6 +265,16 @@ fn logits_agree_with_candle_transformers_on_floats() {
 fn rms_difference(a: &[f32], b: &[f32]) -> f32 {
     let sum: f32 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
     (sum / a.len() as f32).sqrt()
+}
+
+/// Logits in which no product rounds its activations, the output matrix's included.
+fn exact_logits(exact: &Scorer<Cpu>, tokens: &[TokenId]) -> Vec<f32> {
+    let vocab = exact.model().config().vocab;
+    let all: Vec<TokenId> = (0..u32::try_from(vocab).unwrap()).map(TokenId).collect();
+    let mut logits = vec![0.0; vocab];
+    let output = exact.model().head(&all).unwrap();
+    matmul(&hidden_after(exact, tokens, usize::MAX), 1, &output, &mut logits);
+    logits
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use candle_core::quantized::gguf_file::Value as MetadataValue;
 use relayops_intent::gguf::GgufStream;
 use relayops_intent::loader::Loader;
 use relayops_intent::pack::IntentConfig;
@@ -58,9 +59,10 @@ fn agrees_with_the_python_tokenizer_on_every_string() {
     }
 }
 
+/// That these are all the differences over the same strings is asserted by the script that writes the list.
 #[test]
-fn llama_cpp_differs_only_where_it_is_known_to() {
-    let Some(tokenizer) = real("llama_cpp_differs_only_where_it_is_known_to") else { return };
+fn llama_cpps_known_differences_are_still_differences() {
+    let Some(tokenizer) = real("llama_cpps_known_differences_are_still_differences") else { return };
     let fixture = fixture(include_str!("fixtures/tokenizer_llamacpp_differences.json"));
     let items = fixture["items"].as_array().unwrap();
     assert!(!items.is_empty());
@@ -120,6 +122,29 @@ fn the_subset_tokenizes_its_strings_as_the_full_vocabulary_does() {
         let encoded = encode(&tokenizer, text);
         let spelled: Vec<&str> = encoded.iter().map(|id| tokens[*id as usize].as_str()).collect();
         assert_eq!(spelled, expected.iter().map(|t| t.as_str().unwrap()).collect::<Vec<_>>(), "{text:?}");
+    }
+}
+
+#[test]
+fn merges_that_make_no_token_are_refused() {
+    let refused = |merge: &str| {
+        let merges = Some(MetadataValue::Array(vec![MetadataValue::String(merge.to_owned())]));
+        let model = TinyQwen2 {
+            metadata: vec![("tokenizer.ggml.merges".to_owned(), merges)],
+            ..TinyQwen2::default()
+        };
+        let mut loader = Loader::new("m.gguf", None, IntentConfig::default()).unwrap();
+        loader.push(&model.bytes().unwrap()).unwrap();
+        let error = loader.finish().map(|_| ()).unwrap_err();
+        assert_eq!(error.code(), "invalid_gguf", "{merge}: {error}");
+        assert!(error.to_string().starts_with("m.gguf: tokenizer.ggml.merges: "), "{error}");
+    };
+    let (_, tokens) = tiny();
+    let longest =
+        tokens.iter().filter(|token| !token.starts_with('<')).max_by_key(|token| token.len()).unwrap();
+    // Longer than any token; an unknown part; an unknown whole; no pair.
+    for merge in [&format!("{longest} {longest}"), "nonsense a", "q q", "single", " a"] {
+        refused(merge);
     }
 }
 

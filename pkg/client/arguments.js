@@ -17,11 +17,14 @@ function invalid(name, detail) {
 
 /**
  * @param {unknown} value
+ * @param {readonly string[]} known Names of the options there are: a misspelt one would quietly do nothing.
  * @returns {Record<string, unknown>}
  */
-export function checkOptions(value) {
+export function checkOptions(value, known) {
   if (value === undefined) return {};
   if (typeof value !== 'object' || value === null) throw invalid('options', 'expected an object');
+  const unknown = Object.keys(value).find((name) => !known.includes(name));
+  if (unknown !== undefined) throw invalid(unknown, `no such option; there are ${known.join(', ')}`);
   return /** @type {Record<string, unknown>} */ (value);
 }
 

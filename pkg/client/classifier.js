@@ -23,6 +23,9 @@ import { WorkerClient } from './worker-client.js';
 /** @typedef {import('../api.js').LoadOptions} LoadOptions */
 /** @typedef {import('../api.js').ModelInfo} ModelInfo */
 
+const LOAD_OPTIONS = /** @type {const} */ (['pack', 'onProgress', 'signal', 'config', 'threshold']);
+const CLASSIFY_OPTIONS = /** @type {const} */ (['signal', 'tokenConfidence', 'threshold']);
+
 /**
  * A loaded model in a Worker of its own. Calls are answered in the order they were made, one
  * after the other.
@@ -55,7 +58,7 @@ export class IntentClassifier {
    * @throws {IntentError}
    */
   static async load(options) {
-    const given = checkOptions(options);
+    const given = checkOptions(options, LOAD_OPTIONS);
     const signal = checkSignal(given.signal);
     const onProgress = checkProgress(given.onProgress);
     const config = checkConfig(given.config);
@@ -84,7 +87,7 @@ export class IntentClassifier {
    * @throws {IntentError}
    */
   async classify(text, options) {
-    const given = checkOptions(options);
+    const given = checkOptions(options, CLASSIFY_OPTIONS);
     const signal = checkSignal(given.signal);
     const threshold = checkThreshold(given.threshold) ?? this.#threshold;
     /** @type {import('../protocol.js').EngineOptions} */

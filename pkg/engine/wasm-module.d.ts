@@ -10,8 +10,6 @@ import type { EngineOptions } from '../protocol.js';
 export interface ModelLoader {
   /** Bytes in file order, in pieces of any size. */
   push(chunk: Uint8Array): void;
-  /** Bytes taken so far. */
-  received(): number;
   /** Consumes the loader: builds the tokenizer and computes the prefix KV. */
   finish(): Classifier;
   free(): void;

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::{classify, progress};
-use crate::Result;
-use crate::classifier::{Classifier, ClassifyOptions};
+use super::{classify, progress, say};
+use crate::classifier::{Classification, Classifier, ClassifyOptions};
 use crate::loader::Loader;
 use crate::pack::IntentConfig;
+use crate::{IntentError, Result};
 
 /// Messages of 1 to 40 words, all intents.
 const MESSAGES: [&str; 10] = [
@@ -50,25 +50,29 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let load = start.elapsed();
     let loaded_peak = peak_memory();
     let info = classifier.info();
-    println!("model          {}", args.model.display());
-    println!("runs on        {}, {} threads", info.backend, info.threads);
-    println!("load           {:.2} s, of which reading {:.2} s", load.as_secs_f64(), read.as_secs_f64());
-    println!("weights        {:.1} MiB", mebibytes(info.weight_bytes));
+    say(format_args!("model          {}", args.model.display()))?;
+    say(format_args!("runs on        {}, {} threads", info.backend, info.threads))?;
+    say(format_args!(
+        "load           {:.2} s, of which reading {:.2} s",
+        load.as_secs_f64(),
+        read.as_secs_f64()
+    ))?;
+    say(format_args!("weights        {:.1} MiB", mebibytes(info.weight_bytes)))?;
     if let Some(peak) = loaded_peak {
-        println!("peak at load   {:.1} MiB", mebibytes(peak));
+        say(format_args!("peak at load   {:.1} MiB", mebibytes(peak)))?;
     }
     let mut times = time(&mut classifier, args.rounds)?;
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    println!(
+    say(format_args!(
         "message, ms    median {:.0}, 10% {:.0}, 90% {:.0}, n = {}",
         at(0.5),
         at(0.1),
         at(0.9),
         times.len()
-    );
+    ))?;
     if let Some(peak) = peak_memory() {
-        println!("peak           {:.1} MiB", mebibytes(peak));
+        say(format_args!("peak           {:.1} MiB", mebibytes(peak)))?;
     }
     if let Some(path) = &args.flips {
         flips(&mut classifier, &args.model, path)?;
@@ -77,14 +81,23 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
 }
 
 fn time(classifier: &mut Classifier, rounds: u16) -> Result<Vec<f64>> {
-    classifier.classify(MESSAGES[0], ClassifyOptions::default())?;
+    classified(classifier, MESSAGES[0])?;
     let mut times = Vec::new();
     for _ in 0..rounds {
         for message in MESSAGES {
-            times.push(classifier.classify(message, ClassifyOptions::default())?.ms);
+            times.push(classified(classifier, message)?.ms);
         }
     }
     Ok(times)
+}
+
+/// A result that a model stands behind: a failure would be timed and compared as if it were one.
+fn classified(classifier: &mut Classifier, text: &str) -> Result<Classification> {
+    let result = classifier.classify(text, ClassifyOptions::default())?;
+    match result.decision.reason.strip_prefix("error:") {
+        Some(code) => Err(IntentError::Inference(format!("{code} on {text:?}"))),
+        None => Ok(result),
+    }
 }
 
 /// Compares `classifier` with the same file's weights as floats.
@@ -94,14 +107,14 @@ fn flips(classifier: &mut Classifier, model: &Path, messages: &Path) -> Result<(
     let bar = progress::bar(Some(texts.len() as u64), "{bar:40} {pos} of {len}, {eta} left");
     let (mut flipped, mut gate_flipped, mut largest) = (0, 0, 0f32);
     for text in &texts {
-        let (a, b) = (
-            classifier.classify(text, ClassifyOptions::default())?,
-            exact.classify(text, ClassifyOptions::default())?,
-        );
+        let (a, b) = (classified(classifier, text)?, classified(&mut exact, text)?);
         if a.intent != b.intent {
             flipped += 1;
             let lead = b.margin.unwrap_or(0.0);
-            println!("flip           {} for {}, which leads by {lead:.3}: {text}", a.intent, b.intent);
+            say(format_args!(
+                "flip           {} for {}, which leads by {lead:.3}: {text}",
+                a.intent, b.intent
+            ))?;
         }
         gate_flipped += usize::from(a.decision.route != b.decision.route);
         let pairs = a.probabilities.iter().flatten().zip(b.probabilities.iter().flatten());
@@ -109,10 +122,10 @@ fn flips(classifier: &mut Classifier, model: &Path, messages: &Path) -> Result<(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    println!(
+    say(format_args!(
         "exact weights  {flipped} labels and {gate_flipped} routes of {} flip; probabilities differ by up to {largest:.3}",
         texts.len()
-    );
+    ))?;
     Ok(())
 }
 

@@ -1,14 +1,14 @@
 //! `relayops-intent classify`
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Deserialize;
 
-use super::progress;
+use super::{progress, say};
 use crate::classifier::{Classification, Classifier, ClassifyOptions};
 use crate::gate::Decision;
 use crate::loader::Loader;
@@ -21,7 +21,7 @@ pub(super) struct ClassifyArgs {
     /// Model file (GGUF, architecture qwen2).
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Use the text of FILE as the system prompt.
+    /// Use the text of FILE as the system prompt, less one line end at its end.
     #[arg(long, value_name = "FILE")]
     system_prompt: Option<PathBuf>,
     /// Read messages from FILE, one JSON object with a "text" a line; - is standard input.
@@ -58,25 +58,26 @@ pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
         check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
     }
     let input = args.jsonl.as_deref().map(open).transpose()?;
-    let mut classifier = Loader::read_file(&args.model, config(args)?)?.finish()?;
-    let options = ClassifyOptions { threshold: args.threshold, token_confidence: args.token_confidence };
-    let mut out = std::io::stdout().lock();
+    let classifier = Loader::read_file(&args.model, config(args)?)?.finish()?;
+    let mut run = Run { classifier, args, failures: 0 };
     match input {
-        Some(input) => stream(&mut classifier, options, input, args, &mut out),
+        Some(input) => run.stream(input)?,
         None => {
-            for text in &args.text {
-                print(&mut out, &classifier.classify(text, options)?, args.json)?;
+            for (index, text) in args.text.iter().enumerate() {
+                run.answer(|| Ok(text.clone()), &|line| eprintln!("{line}"), &format!("TEXT {}", index + 1))?;
             }
-            Ok(ExitCode::SUCCESS)
         }
     }
+    Ok(if run.failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn config(args: &ClassifyArgs) -> Result<IntentConfig> {
     let mut config = IntentConfig::default();
     if let Some(path) = &args.system_prompt {
-        config.prompt.system =
-            std::fs::read_to_string(path).map_err(|error| IntentError::io(path.display(), error))?;
+        let text = std::fs::read_to_string(path).map_err(|error| IntentError::io(path.display(), error))?;
+        // The line end that editors put behind the last line is not part of the prompt.
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        config.prompt.system = text.strip_suffix('\r').unwrap_or(text).to_owned();
     }
     Ok(config)
 }
@@ -98,69 +99,73 @@ fn open(path: &Path) -> Result<Input> {
     Ok(Input { name: path.display().to_string(), bytes: Some(bytes), reader: Box::new(BufReader::new(file)) })
 }
 
-/// One result a line of input, so that line N of the output answers line N of the input; blank lines are skipped.
-/// A line that can't be read is escalated like any failure, reported, and makes the command fail at its end.
-fn stream(
-    classifier: &mut Classifier,
-    options: ClassifyOptions,
-    mut input: Input,
-    args: &ClassifyArgs,
-    out: &mut impl Write,
-) -> Result<ExitCode> {
-    let bar = progress::bar(
-        input.bytes,
-        if input.bytes.is_some() { "{bar:40} {percent}%, {eta} left" } else { "{pos} messages, {per_sec}" },
-    );
-    let (mut line, mut number, mut failures) = (Vec::new(), 0u64, 0u64);
-    loop {
-        line.clear();
-        let read =
-            input.reader.read_until(b'\n', &mut line).map_err(|error| IntentError::io(&input.name, error))?;
-        if read == 0 {
-            break;
-        }
-        number += 1;
-        bar.inc(if input.bytes.is_some() { read as u64 } else { 1 });
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let result = match classify_line(classifier, options, &line) {
-            Ok(result) => result,
-            Err(error @ IntentError::InvalidArgument { .. }) if args.threshold.is_some() && number == 1 => {
-                return Err(error);
+/// One run of the command.
+struct Run<'a> {
+    classifier: Classifier,
+    args: &'a ClassifyArgs,
+    /// Messages that could not be read or classified.
+    failures: u64,
+}
+
+impl Run<'_> {
+    /// One result for each line that is not blank, in order.
+    fn stream(&mut self, mut input: Input) -> Result<()> {
+        let known = input.bytes.is_some();
+        let template = if known { "{bar:40} {percent}%, {eta} left" } else { "{pos} messages, {per_sec}" };
+        let bar = progress::bar(input.bytes, template);
+        let (mut line, mut number) = (Vec::new(), 0u64);
+        loop {
+            line.clear();
+            let read = input.reader.read_until(b'\n', &mut line);
+            let read = read.map_err(|error| IntentError::io(&input.name, error))?;
+            if read == 0 {
+                break;
             }
-            Err(error) => {
-                failures += 1;
-                bar.suspend(|| {
-                    eprintln!("relayops-intent: {}: {}:{number}: {error}", error.code(), input.name)
-                });
-                classifier.unclassified(Decision::error(&error))
+            number += 1;
+            bar.inc(if known { read as u64 } else { 1 });
+            if !line.trim_ascii().is_empty() {
+                let place = format!("{}:{number}", input.name);
+                self.answer(|| text_of(&line), &|line| bar.suspend(|| eprintln!("{line}")), &place)?;
             }
-        };
-        print(out, &result, args.json)?;
+        }
+        bar.finish_and_clear();
+        Ok(())
     }
-    bar.finish_and_clear();
-    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+
+    /// Prints one result. What can't be read or classified is escalated like any failure, told with its place, and
+    /// makes the command fail at its end.
+    fn answer(
+        &mut self,
+        text: impl FnOnce() -> Result<String>,
+        tell: &dyn Fn(&str),
+        place: &str,
+    ) -> Result<()> {
+        let options =
+            ClassifyOptions { threshold: self.args.threshold, token_confidence: self.args.token_confidence };
+        let result = text().and_then(|text| self.classifier.classify(&text, options));
+        let result = result.unwrap_or_else(|error| {
+            tell(&format!("relayops-intent: {}: {place}: {error}", error.code()));
+            self.classifier.unclassified(Decision::error(&error))
+        });
+        if let Some(code) = result.decision.reason.strip_prefix("error:") {
+            tell(&format!("relayops-intent: {place}: not classified, escalated ({code})"));
+            self.failures += 1;
+        }
+        print(&result, self.args.json)
+    }
 }
 
-fn classify_line(
-    classifier: &mut Classifier,
-    options: ClassifyOptions,
-    line: &[u8],
-) -> Result<Classification> {
+fn text_of(line: &[u8]) -> Result<String> {
     let line: Line = serde_json::from_slice(line).map_err(|error| IntentError::argument("line", error))?;
-    classifier.classify(&line.text, options)
+    Ok(line.text)
 }
 
-fn print(out: &mut impl Write, result: &Classification, json: bool) -> Result<()> {
-    let line = if json {
-        serde_json::to_string(result).map_err(|error| IntentError::Inference(error.to_string()))?
+fn print(result: &Classification, json: bool) -> Result<()> {
+    if json {
+        say(serde_json::to_string(result).map_err(|error| IntentError::Inference(error.to_string()))?)
     } else {
-        result.json.clone()
-    };
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .map_err(|error| IntentError::io("standard output", error))
+        say(&result.json)
+    }
 }
 
 /// All texts of a JSON Lines file.

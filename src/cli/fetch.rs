@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::progress;
+use super::{progress, say};
 use crate::Result;
 use crate::fetch::{FetchRequest, Phase, fetch, models_dir};
 
@@ -27,6 +27,10 @@ pub(super) fn run(args: &FetchArgs) -> Result<ExitCode> {
     let folder = args.out.clone().map_or_else(models_dir, Ok)?;
     let mut request = FetchRequest::named(&args.name, folder)?;
     request.from = args.from.as_deref().map(str::parse).transpose()?;
+    if request.from.is_some() {
+        // The token is a credential of the hub.
+        request.token = None;
+    }
     let bar = progress::bar(Some(0), "{msg} {bar:32} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
     let path = fetch(&request, &mut |progress| {
         bar.set_length(progress.total);
@@ -55,6 +59,6 @@ pub(super) fn run(args: &FetchArgs) -> Result<ExitCode> {
         }
     })?;
     bar.finish_and_clear();
-    println!("{}", path.display());
+    say(path.display())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,11 +7,12 @@ mod fetch;
 mod progress;
 mod serve;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::IntentError;
+use crate::{IntentError, Result};
 
 /// Reads a telecom customer's message and answers with one of six intents as strict JSON, on this machine.
 #[derive(Parser)]
@@ -27,6 +28,13 @@ enum Command {
     Classify(classify::ClassifyArgs),
     Fetch(fetch::FetchArgs),
     Serve(serve::ServeArgs),
+}
+
+/// Prints one line of data. A closed pipe is an error, not a panic.
+fn say(line: impl std::fmt::Display) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    written.map_err(|error| IntentError::io("standard output", error))
 }
 
 /// Parses the arguments and runs the command.

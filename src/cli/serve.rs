@@ -1,12 +1,12 @@
 //! `relayops-intent serve`
 
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
+use super::say;
 use crate::serve::{ServeOptions, bind};
 use crate::{IntentError, Result};
 
@@ -32,10 +32,7 @@ pub(super) fn run(args: ServeArgs) -> Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| IntentError::io("runtime", error))?;
     runtime.block_on(async {
         let server = bind(options).await?;
-        let mut out = std::io::stdout();
-        writeln!(out, "listening on http://{}/", server.local_addr())
-            .and_then(|()| out.flush())
-            .map_err(|error| IntentError::io("standard output", error))?;
+        say(format_args!("listening on http://{}/", server.local_addr()))?;
         server.run(stopped()).await
     })?;
     Ok(ExitCode::SUCCESS)

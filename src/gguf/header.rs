@@ -13,7 +13,9 @@ use crate::{IntentError, Result};
 pub const MAX_HEADER_BYTES: usize = 64 << 20;
 /// All arrays of a header together may have this many elements; Qwen2.5's have 455 thousand. It bounds what a
 /// hostile header can make the reader allocate: an element takes at most 32 bytes besides its own text.
-pub const MAX_ARRAY_ELEMENTS: u64 = 2 << 20;
+pub const MAX_ARRAY_ELEMENTS: u64 = 1 << 20;
+/// A key or a tensor's name may have this many bytes (the format's own limit for keys).
+pub const MAX_NAME_BYTES: u64 = (1 << 16) - 1;
 /// Tensors a header may list; Qwen2.5-1.5B lists 339.
 pub const MAX_TENSORS: u64 = 1 << 16;
 /// Metadata entries a header may list.
@@ -118,8 +120,12 @@ impl Cursor<'_> {
         }
     }
 
-    fn string(&mut self, field: &str) -> Step<String> {
-        let length = self.length(field, MAX_HEADER_BYTES as u64)?;
+    fn name(&mut self, field: &str) -> Step<String> {
+        self.string(field, MAX_NAME_BYTES)
+    }
+
+    fn string(&mut self, field: &str, limit: u64) -> Step<String> {
+        let length = self.length(field, limit)?;
         match std::str::from_utf8(self.take(length, field)?) {
             Ok(text) => Ok(text.to_owned()),
             Err(error) => {
@@ -158,7 +164,7 @@ impl Cursor<'_> {
     fn metadata(&mut self, count: usize) -> Step<HashMap<String, Value>> {
         let mut metadata = HashMap::new();
         for index in 0..count {
-            let key = self.string(&format!("key of metadata entry {index}"))?;
+            let key = self.name(&format!("key of metadata entry {index}"))?;
             let kind = self.u32(&key)?;
             let value = self.value(kind, &key, 0)?;
             if metadata.contains_key(&key) {
@@ -186,7 +192,7 @@ impl Cursor<'_> {
                 [1] => Value::Bool(true),
                 [other] => return self.invalid(key, format!("{other} is not a boolean")),
             },
-            Some(ValueType::String) => Value::String(self.string(key)?),
+            Some(ValueType::String) => Value::String(self.string(key, MAX_HEADER_BYTES as u64)?),
             Some(ValueType::Array) => self.value_array(key, depth)?,
             None => return self.invalid(key, format!("unknown value type {kind}")),
         })
@@ -210,7 +216,7 @@ impl Cursor<'_> {
     fn tensors(&mut self, count: usize) -> Step<Vec<(String, TensorInfo)>> {
         let (mut tensors, mut names) = (Vec::new(), HashSet::new());
         for index in 0..count {
-            let name = self.string(&format!("name of tensor {index}"))?;
+            let name = self.name(&format!("name of tensor {index}"))?;
             let info = self.tensor(&name)?;
             if !names.insert(name.clone()) {
                 return self.invalid(&name, "two tensors have this name");

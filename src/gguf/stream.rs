@@ -101,12 +101,6 @@ impl GgufStream {
         Self { file: file.to_owned(), total, received: 0, state }
     }
 
-    /// Bytes taken so far.
-    #[must_use]
-    pub fn received(&self) -> u64 {
-        self.received
-    }
-
     /// The header, once it has arrived.
     #[must_use]
     pub fn header(&self) -> Option<&Header> {

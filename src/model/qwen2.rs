@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, Heads, RopeTable, Visible};
 use crate::gguf::{Gguf, Header, Metadata};
+use crate::model::TokenId;
 use crate::quant::{BLOCK, QuantMatrix, matmul};
-use crate::tokenizer::TokenId;
 use crate::{IntentError, Result};
 
 /// Sizes of one model, from its metadata.
@@ -62,6 +62,7 @@ impl Qwen2Config {
             rms_eps: positive(meta, "qwen2.attention.layer_norm_rms_epsilon")?,
             vocab: meta.texts("tokenizer.ggml.tokens")?.len(),
         };
+        config.check_variants(meta)?;
         for (key, width) in
             [("qwen2.embedding_length", hidden), ("qwen2.feed_forward_length", config.feed_forward)]
         {
@@ -71,6 +72,33 @@ impl Qwen2Config {
         }
         config.check_tensors(header)?;
         Ok(config)
+    }
+
+    /// Refuses what would change the arithmetic: scaled rotary angles and heads of another width.
+    fn check_variants(&self, meta: &Metadata) -> Result<()> {
+        const SCALING: &str = "qwen2.rope.scaling.type";
+        let unsupported = |key: &str, detail: String| IntentError::UnsupportedModel {
+            file: meta.file().to_owned(),
+            field: key.to_owned(),
+            detail,
+        };
+        if meta.get(SCALING).is_some() && meta.text(SCALING)? != "none" {
+            return Err(unsupported(
+                SCALING,
+                format!("{:?}; only unscaled angles are run", meta.text(SCALING)?),
+            ));
+        }
+        for key in
+            ["qwen2.rope.dimension_count", "qwen2.attention.key_length", "qwen2.attention.value_length"]
+        {
+            if meta.get(key).is_some() && meta.size(key)? != self.heads.dim {
+                return Err(unsupported(
+                    key,
+                    format!("{}; heads are {} wide", meta.size(key)?, self.heads.dim),
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn kv_width(&self) -> usize {
@@ -165,7 +193,8 @@ pub struct Qwen2<B: Backend> {
     config: Qwen2Config,
     /// `[vocab, hidden]`; rows are gathered on the host.
     embedding: Arc<QuantMatrix>,
-    /// `[vocab, hidden]`, the embedding itself where the file ties them; read on the host, a few rows at a time.
+    /// `[vocab, hidden]`, the embedding itself where the file ties them. Like the embedding it stays on the host, past
+    /// the backend: a few rows are read as a head, and the whole of it only for `token_confidence`.
     output: Arc<QuantMatrix>,
     layers: Vec<Layer<B>>,
     norm: B::Vector,
@@ -246,12 +275,6 @@ impl<B: Backend> Qwen2<B> {
     #[must_use]
     pub fn config(&self) -> &Qwen2Config {
         &self.config
-    }
-
-    /// Where it runs.
-    #[must_use]
-    pub fn backend(&self) -> &B {
-        &self.backend
     }
 
     /// An empty cache.

@@ -85,21 +85,7 @@ impl IntentConfig {
     /// # Errors
     /// `invalid_config` naming the field.
     pub fn check(&self) -> Result<()> {
-        if self.labels.len() < 2 {
-            return Err(IntentError::config("labels", "fewer than two"));
-        }
-        for (index, label) in self.labels.iter().enumerate() {
-            let field = || format!("labels[{index}]");
-            if label.is_empty() || label.chars().any(|c| c == '"' || c == '\\' || c.is_control()) {
-                return Err(IntentError::config(
-                    field(),
-                    format!("{label:?} does not stand in JSON as it is"),
-                ));
-            }
-            if self.labels[..index].contains(label) {
-                return Err(IntentError::config(field(), format!("{label} stands twice")));
-            }
-        }
+        self.check_labels()?;
         let messages = self.prompt.pieces.iter().filter(|piece| **piece == Piece::Message).count();
         if messages != 1 {
             return Err(IntentError::config(
@@ -120,7 +106,26 @@ impl IntentConfig {
             ));
         }
         check_threshold(self.threshold).map_err(|detail| IntentError::config("threshold", detail))?;
-        self.policy.check()
+        self.policy.check(&self.labels)
+    }
+
+    fn check_labels(&self) -> Result<()> {
+        if self.labels.len() < 2 {
+            return Err(IntentError::config("labels", "fewer than two"));
+        }
+        for (index, label) in self.labels.iter().enumerate() {
+            let field = || format!("labels[{index}]");
+            if label.is_empty() || label.chars().any(|c| c == '"' || c == '\\' || c.is_control()) {
+                return Err(IntentError::config(
+                    field(),
+                    format!("{label:?} does not stand in JSON as it is"),
+                ));
+            }
+            if self.labels[..index].contains(label) {
+                return Err(IntentError::config(field(), format!("{label} stands twice")));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -50,7 +50,9 @@ fn quantize_block(x: &[f32; BLOCK], quants: &mut [i16; BLOCK]) -> (f32, f32) {
         }
     }
     let scale = largest.iter().fold(0f32, |a, b| a.max(*b)) / 127.0;
-    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+    // A block of values near the smallest floats has no finite inverse; it rounds to zero.
+    let inverse = 1.0 / scale;
+    let inverse = if inverse.is_finite() { inverse } else { 0.0 };
     let mut sum = 0i32;
     for (quant, value) in quants.iter_mut().zip(x) {
         // In -127..=127 by construction; the cast saturates and turns a NaN into 0.

@@ -20,6 +20,8 @@ pub(crate) fn all() -> Result<()> {
         let target = ["--target", "wasm32-unknown-unknown"];
         let mut clippy =
             cargo(&["clippy", "--lib", PROFILE, "-p", "relayops-intent", "-p", "relayops-wasm-tests"]);
+        // Flags from the environment would replace those of .cargo/config.toml.
+        clippy.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
         run(clippy.args(target).args(["--", "-D", "warnings"]))
     });
     steps.run("rustdoc", || {

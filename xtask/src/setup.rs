@@ -96,11 +96,13 @@ pub(crate) fn chromium() -> Result<PathBuf> {
         return Ok(found);
     }
     if is_debian() && is_root() {
-        run(&mut command("apt-get", &["update"]))?;
         let install = ["install", "-y", "--no-install-recommends", "chromium"];
-        run(command("apt-get", &install).env("DEBIAN_FRONTEND", "noninteractive"))?;
-        if let Some(found) = find_browser() {
-            return Ok(found);
+        let installed = run(&mut command("apt-get", &["update"]))
+            .and_then(|()| run(command("apt-get", &install).env("DEBIAN_FRONTEND", "noninteractive")));
+        match (installed, find_browser()) {
+            (_, Some(found)) => return Ok(found),
+            (Err(error), None) => eprintln!("setup: {error:#}"),
+            (Ok(()), None) => {}
         }
     }
     let remedy = if is_debian() {

@@ -18,7 +18,7 @@ const NOT_RUN: &str = "RELAYOPS_NOT_RUN_FILE";
 
 /// Set-up, checks, native tests, browser tests.
 pub(crate) fn all() -> Result<()> {
-    setup::all()?;
+    setup::without_browser()?;
     let given = Given::new()?;
     let mut steps = Steps::default();
     // First, because the type check reads what it generates.
@@ -43,11 +43,12 @@ pub(crate) fn all() -> Result<()> {
 
 /// Drives the page; the tool that serves it is the one that the native tests were built with.
 fn browser(given: &Given) -> Result<()> {
+    let chromium = setup::chromium()?;
     // With the native tests' choice of packages, so that nothing is built twice.
     run(&mut cargo(&["build", "--workspace", "--exclude", "xtask", "--profile", "ci", "--bins"]))?;
     let tool = binary("ci")?;
     let mut test = npm(&["test"]);
-    test.env("CHROMIUM", setup::chromium()?).env("RELAYOPS_BIN", tool);
+    test.env("CHROMIUM", chromium).env("RELAYOPS_BIN", tool).env("CARGO_TARGET_DIR", target_dir()?);
     run(given.to(&mut test))
 }
 

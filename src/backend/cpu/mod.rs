@@ -7,6 +7,9 @@ use super::{Backend, Heads, RopeTable, Visible};
 use crate::quant::{self, QuantMatrix};
 use crate::{IntentError, Result};
 
+/// Slots that a KV cache keeps room for when it is cut back.
+const SPARE_SLOTS: usize = 512;
+
 /// The CPU backend.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
@@ -119,13 +122,17 @@ impl Backend for Cpu {
     }
 
     fn kv_truncate(&self, layer: &mut KvLayer, slots: usize, heads: Heads) {
-        layer.keys.truncate(slots * heads.kv * heads.dim);
-        layer.values.truncate(slots * heads.kv * heads.dim);
+        let width = heads.kv * heads.dim;
+        for cache in [&mut layer.keys, &mut layer.values] {
+            cache.truncate(slots * width);
+            // Room for usual messages stays; what one very long message took goes back.
+            cache.shrink_to((slots + SPARE_SLOTS) * width);
+        }
     }
 
     fn kv_append(&self, layer: &mut KvLayer, k: &Tensor, v: &Tensor) -> Result<()> {
         for (cache, new) in [(&mut layer.keys, k), (&mut layer.values, v)] {
-            cache.try_reserve(new.values.len()).map_err(|_| IntentError::OutOfMemory {
+            cache.try_reserve_exact(new.values.len()).map_err(|_| IntentError::OutOfMemory {
                 what: "the KV cache".to_owned(),
                 bytes: 4 * new.values.len() as u64,
             })?;

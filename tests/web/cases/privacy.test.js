@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { ROOT } from '../lib/paths.js';
 import { suite } from '../lib/suite.js';
@@ -54,14 +55,26 @@ test('the server’s policy allows no inline script, no eval and no other origin
       assert.match(policy, /connect-src 'self'/, path);
       assert.doesNotMatch(policy, /'unsafe-inline'|'unsafe-eval'|blob:|data:|https?:|\*/, path);
     }
-    const { reached, isolated } = await page.evaluate(async () => {
-      const reached = await fetch('http://example.invalid/').then(
+    // Another origin that would answer anybody: only the policy keeps the page from it.
+    let requests = 0;
+    const other = createServer((_request, response) => {
+      requests += 1;
+      response.writeHead(200, { 'access-control-allow-origin': '*', 'cross-origin-resource-policy': 'cross-origin' }).end('hello');
+    });
+    await new Promise((resolve) => other.listen(0, '127.0.0.1', () => resolve(undefined)));
+    const { port } = /** @type {import('node:net').AddressInfo} */ (other.address());
+    const { directive, reached, isolated } = await page.evaluate(async (url) => {
+      const violation = new Promise((resolve) => {
+        document.addEventListener('securitypolicyviolation', (event) => resolve(event.effectiveDirective), { once: true });
+      });
+      const reached = await fetch(url).then(
         () => true,
         () => false,
       );
-      return { reached, isolated: globalThis.crossOriginIsolated };
-    });
-    assert.equal(reached, false);
+      return { directive: reached ? null : await violation, reached, isolated: globalThis.crossOriginIsolated };
+    }, `http://127.0.0.1:${port}/`);
+    other.close();
+    assert.deepEqual({ directive, reached, requests }, { directive: 'connect-src', reached: false, requests: 0 });
     assert.ok(isolated, 'COOP and COEP are in force');
   });
 });
