@@ -15,6 +15,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | ways in | [`cli`] and `main` natively, `wasm` in the browser, [`fetch`] and [`serve`] beside them |
+//! | examples | [`dataset`]: messages with labels, their splits, and what keeps training and evaluation apart |
 //! | task | [`loader`], [`classifier`], [`scoring`] |
 //! | text | [`prompt`], [`trie`], [`tokenizer`], [`message`] |
 //! | model | [`model`], written in the coarse operations of [`backend`] |
@@ -28,6 +29,8 @@ pub mod backend;
 pub mod classifier;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod dataset;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod fetch;

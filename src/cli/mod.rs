@@ -3,6 +3,7 @@
 
 mod bench;
 mod classify;
+mod dataset;
 mod fetch;
 mod progress;
 mod serve;
@@ -25,6 +26,7 @@ struct Cli {
 enum Command {
     Bench(bench::BenchArgs),
     Classify(classify::ClassifyArgs),
+    Dataset(dataset::DatasetArgs),
     Fetch(fetch::FetchArgs),
     Serve(serve::ServeArgs),
 }
@@ -35,6 +37,7 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Classify(args) => classify::run(&args),
+        Command::Dataset(args) => dataset::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Serve(args) => serve::run(args),
     };
