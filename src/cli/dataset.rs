@@ -37,6 +37,8 @@ struct Summary {
     /// Above this similarity two messages are near each other.
     near_above: f64,
     quoted_words: usize,
+    /// Messages of `extra.jsonl` that may be trained on beside this split.
+    extra_for_split: usize,
     #[serde(flatten)]
     report: Report,
     files: Vec<Output>,
@@ -94,6 +96,7 @@ fn summary(examples: &[Example], splits: &Splits, report: Report) -> Result<Summ
         noise_share: noisy as f64 / (noisy + of(Source::Template)) as f64,
         near_above: 1.0 / NEAR_ONE_IN as f64,
         quoted_words: QUOTED_WORDS,
+        extra_for_split: dataset::extra_for(splits)?.len(),
         report,
         files: outputs(splits)?,
     })
@@ -172,10 +175,7 @@ fn notes(summary: &Summary, out: Option<&Path>) -> String {
     let mut line = |name: &str, value: String| _ = writeln!(text, "{name:<15} {value}");
     line("families used", format!("{} (they can give {expansions} messages)", used.join(", ")));
     line("noise", format!("{:.1}% of the messages drawn from families", summary.noise_share * 100.0));
-    line(
-        "near",
-        format!("above {near:.2}, Jaccard index of character trigrams"),
-    );
+    line("near", format!("above {near:.2}, Jaccard index of character trigrams"));
     line("across splits", format!("at most {:.3}", splits.max_similarity));
     line(
         "leaks",
@@ -185,7 +185,10 @@ fn notes(summary: &Summary, out: Option<&Path>) -> String {
             leaks.training, leaks.training_adversarial, leaks.training_dev, leaks.dev_adversarial
         ),
     );
-    line("extra", format!("{extra} further training messages"));
+    line(
+        "extra",
+        format!("{extra} further training messages, {} of them beside this split", summary.extra_for_split),
+    );
     let written = if out.is_some() { "written" } else { "not written (no --out)" };
     line("files", written.to_owned());
     for output in &summary.files {

@@ -59,7 +59,7 @@ fn apart(left: &[Line], right: &[Line]) -> Result<f64> {
     let index = Index::new(right.iter().map(|(_, text)| *text));
     let texts: Vec<&str> = left.iter().map(|(_, text)| *text).collect();
     let nearest = index.nearest(&texts);
-    for pair in nearest.iter().flatten().filter(|pair| pair.is_near()) {
+    if let Some(pair) = nearest.iter().flatten().find(|pair| pair.is_near()) {
         let what = format!("is near (similarity {:.2})", pair.similarity());
         return Err(clash(left[pair.left], &what, right[pair.right]));
     }

@@ -6,10 +6,10 @@ use super::random::Random;
 const ATTEMPTS: usize = 32;
 
 /// Shorter words stay as they are: a slip in "is", "up" or "not" could change what is asked.
-const SHORTEST_SLIP: usize = 4;
+const SHORTEST_SLIP: usize = 5;
 
 /// One slip for each started stretch of this many characters, at most.
-const CHARS_PER_SLIP: usize = 32;
+const CHARS_PER_SLIP: usize = 48;
 
 /// Neighbours on a QWERTY keyboard, same row first.
 const NEIGHBOURS: [(char, &str); 26] = [

@@ -109,7 +109,7 @@ impl Rules {
             return Err(line.error(format!("slice {slice:?} is none of {}", SLICES.join(", "))));
         }
         let prefix = PREFIXES.iter().find(|(_, label)| label == intent).map_or("", |(prefix, _)| prefix);
-        if !group.strip_prefix(prefix).is_some_and(|name| !name.trim().is_empty()) {
+        if group.strip_prefix(prefix).is_none_or(|name| name.trim().is_empty()) {
             return Err(
                 line.error(format!("group {group:?} of intent {intent} does not begin with {prefix:?}"))
             );

@@ -1,13 +1,12 @@
 //! Train, validation and test, by groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::files::{Corpus, Files};
+use super::Example;
 use super::random::Random;
 use super::similarity::{self, Index};
-use super::{Example, values};
 use crate::{IntentError, Result};
 
 /// The seed of the published split.
@@ -220,12 +219,11 @@ fn check_near(splits: &Splits) -> Result<f64> {
 /// # Errors
 /// `invalid_data` naming file and line.
 pub fn extra_for(splits: &Splits) -> Result<Vec<Example>> {
-    let extra = values(Corpus::read(&Files::EMBEDDED)?.extra);
+    let extra = super::extra()?;
     let held: Vec<&Example> = splits.val.iter().chain(&splits.test).collect();
     let texts: Vec<&str> = extra.iter().map(|example| example.text.as_str()).collect();
     let nearest = Index::new(held.iter().map(|example| example.text.as_str())).nearest(&texts);
-    let groups: std::collections::BTreeSet<&str> =
-        held.iter().map(|example| example.group.as_str()).collect();
+    let groups: BTreeSet<&str> = held.iter().map(|example| example.group.as_str()).collect();
     let keep: Vec<bool> = (extra.iter().zip(&nearest))
         .map(|(example, pair)| {
             !groups.contains(example.group.as_str()) && !pair.is_some_and(similarity::Pair::is_near)
