@@ -8,22 +8,21 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Deserialize;
 
+use super::model::{self, ConfigArgs};
 use super::progress;
 use crate::classifier::{Classification, Classifier, ClassifyOptions};
 use crate::gate::Decision;
-use crate::loader::Loader;
-use crate::pack::{IntentConfig, check_threshold};
+use crate::pack::check_threshold;
 use crate::{IntentError, Result};
 
 /// Classify messages: one line of strict JSON each, in the order of the input.
 #[derive(Args)]
 pub(super) struct ClassifyArgs {
-    /// Model file (GGUF, architecture qwen2).
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// Use the text of FILE as the system prompt.
-    #[arg(long, value_name = "FILE")]
-    system_prompt: Option<PathBuf>,
+    /// keyword, complement-nb or a model file (GGUF, architecture qwen2).
+    #[arg(long, value_name = "M")]
+    model: String,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Read messages from FILE, one JSON object with a "text" a line; - is standard input.
     #[arg(long, value_name = "FILE|-", conflicts_with = "text")]
     jsonl: Option<PathBuf>,
@@ -58,7 +57,7 @@ pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
         check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
     }
     let input = args.jsonl.as_deref().map(open).transpose()?;
-    let mut classifier = Loader::read_file(&args.model, config(args)?)?.finish()?;
+    let mut classifier = model::open(&args.model, &args.config)?;
     let options = ClassifyOptions { threshold: args.threshold, token_confidence: args.token_confidence };
     let mut out = std::io::stdout().lock();
     match input {
@@ -70,15 +69,6 @@ pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn config(args: &ClassifyArgs) -> Result<IntentConfig> {
-    let mut config = IntentConfig::default();
-    if let Some(path) = &args.system_prompt {
-        config.prompt.system =
-            std::fs::read_to_string(path).map_err(|error| IntentError::io(path.display(), error))?;
-    }
-    Ok(config)
 }
 
 struct Input {

@@ -4,7 +4,10 @@
 mod bench;
 mod classify;
 mod dataset;
+mod eval;
+mod eval_table;
 mod fetch;
+mod model;
 mod progress;
 mod serve;
 
@@ -27,6 +30,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Classify(classify::ClassifyArgs),
     Dataset(dataset::DatasetArgs),
+    Eval(eval::EvalArgs),
     Fetch(fetch::FetchArgs),
     Serve(serve::ServeArgs),
 }
@@ -38,6 +42,7 @@ pub fn run() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Dataset(args) => dataset::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Serve(args) => serve::run(args),
     };
