@@ -58,37 +58,36 @@ fn set(results: &[Evaluation]) -> String {
     ];
     let mut table = table(&header, 1);
     for result in results {
-        let gate = &result.gate;
-        table.add_row([
-            result.model.clone(),
-            format!("{}\n{}", percent(result.labels.accuracy), range(result.labels.accuracy_interval)),
-            format!("{}\n{}", percent(result.labels.macro_f1), range(result.labels.macro_f1_interval)),
-            format!(
-                "{}\n({})",
-                decimal(Some(result.calibration.ece)),
-                decimal(Some(result.calibration.ece_debiased))
-            ),
-            decimal(result.calibration.brier),
-            decimal(result.calibration.nll),
-            format!(
-                "{}\nof {}",
-                decimal(Some(result.selection.augrc)),
-                decimal(Some(result.selection.augrc_random))
-            ),
-            format!("{}\n{}", percent(gate.coverage), range(Some(gate.coverage_interval))),
-            format!("{}\n{}", percent_of(gate.selective_accuracy), range(gate.selective_accuracy_interval)),
-            format!(
-                "{}\n{} of {}",
-                percent_of(gate.unsafe_local_rate),
-                gate.unsafe_local,
-                gate.must_escalate
-            ),
-            percent_of(gate.unsafe_local_upper),
-        ]);
+        table.add_row(row(result));
     }
     let notes: String = results.iter().flat_map(note).collect();
     let first = &results[0];
     format!("{}: n = {}, {} groups\n{table}{notes}", first.set, first.n, first.units)
+}
+
+fn row(result: &Evaluation) -> [String; 11] {
+    let gate = &result.gate;
+    [
+        result.model.clone(),
+        format!("{}\n{}", percent(result.labels.accuracy), range(result.labels.accuracy_interval)),
+        format!("{}\n{}", percent(result.labels.macro_f1), range(result.labels.macro_f1_interval)),
+        format!(
+            "{}\n({})",
+            decimal(Some(result.calibration.ece)),
+            decimal(Some(result.calibration.ece_debiased))
+        ),
+        decimal(result.calibration.brier),
+        decimal(result.calibration.nll),
+        format!(
+            "{}\nof {}",
+            decimal(Some(result.selection.augrc)),
+            decimal(Some(result.selection.augrc_random))
+        ),
+        format!("{}\n{}", percent(gate.coverage), range(Some(gate.coverage_interval))),
+        format!("{}\n{}", percent_of(gate.selective_accuracy), range(gate.selective_accuracy_interval)),
+        format!("{}\n{} of {}", percent_of(gate.unsafe_local_rate), gate.unsafe_local, gate.must_escalate),
+        percent_of(gate.unsafe_local_upper),
+    ]
 }
 
 fn note(result: &Evaluation) -> Option<String> {

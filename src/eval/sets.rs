@@ -53,7 +53,7 @@ pub struct EvalSet {
 /// The sets that come with the project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuiltIn {
-    /// The test part of the dataset's split for [`SEED`](dataset::SEED).
+    /// The test part of the dataset's split for [`SEED`].
     HeldOut,
     /// Hand-written hard messages that nothing was ever fitted on or chosen by.
     Adversarial,

@@ -78,7 +78,7 @@ fn unscored(result: &Evaluation) -> Markup {
 pub(super) fn differences(differences: &[&Difference]) -> Markup {
     let points = |value: f64| format!("{:+.1}", 100.0 * value);
     html! { div.wide { table {
-        thead { tr { th { "model" } th { "less" } th { "accuracy,\u{a0}points" } th { "macro-F1,\u{a0}points" } } }
+        thead { tr { th { "model" } th { "less" } th { "accuracy, points" } th { "macro-F1, points" } } }
         tbody { @for difference in differences { tr {
             td { (difference.model) }
             td { (difference.baseline) }
