@@ -187,7 +187,7 @@ fn guarantee(
 ) -> Result<GuaranteedRisk> {
     evaluator.guarantee(calibration, target)?.ok_or_else(|| {
         IntentError::Unavailable(format!(
-            "{}: no threshold keeps the risk under {} with probability {} on {} messages; ask for less, or use --threshold",
+            "{}: no threshold keeps the risk under {} with probability {} on {} messages; allow a higher risk, or set --threshold",
             evaluator.name(),
             target.risk,
             1.0 - target.delta,
