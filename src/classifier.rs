@@ -93,6 +93,20 @@ pub struct ClassifyOptions {
     pub token_confidence: bool,
 }
 
+/// A message as the model left it: before calibration and gate, so that both can be changed without asking again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reading {
+    /// The model's scores of the text, which is trimmed and normalised.
+    Scored {
+        /// What was scored.
+        text: String,
+        /// The model's answer.
+        scores: Scores,
+    },
+    /// Too long, or the model failed.
+    Unscored(Decision),
+}
+
 /// A model, its calibration and the gate.
 pub struct Classifier {
     model: Box<dyn LabelModel + Send>,
@@ -132,15 +146,45 @@ impl Classifier {
         let start = Instant::now();
         let threshold = options.threshold.unwrap_or(self.config.threshold);
         check_threshold(threshold).map_err(|detail| IntentError::argument("threshold", detail))?;
-        let mut result = match Message::new(text)? {
-            Message::TooLong => self.unclassified(Decision::escalate("too_long")),
-            Message::Text(text) => match self.model.score(&text, options.token_confidence) {
-                Ok(scores) => self.classified(&text, &scores, threshold),
-                Err(error) => self.unclassified(Decision::error(&error)),
-            },
-        };
+        let reading = self.read(text, options.token_confidence)?;
+        let mut result = self.conclude(&reading, threshold);
         result.ms = start.elapsed().as_secs_f64() * 1e3;
         Ok(result)
+    }
+
+    /// The first half of [`classify`](Self::classify): asks the model. A failure of the model is a reading, not an
+    /// error.
+    ///
+    /// # Errors
+    /// `empty_message`.
+    pub fn read(&mut self, text: &str, token_confidence: bool) -> Result<Reading> {
+        Ok(match Message::new(text)? {
+            Message::TooLong => Reading::Unscored(Decision::escalate("too_long")),
+            Message::Text(text) => match self.model.score(&text, token_confidence) {
+                Ok(scores) => Reading::Scored { text, scores },
+                Err(error) => Reading::Unscored(Decision::error(&error)),
+            },
+        })
+    }
+
+    /// The second half: calibrates a reading and asks the gate. The result's time is 0.
+    #[must_use]
+    pub fn conclude(&self, reading: &Reading, threshold: f32) -> Classification {
+        match reading {
+            Reading::Scored { text, scores } => self.classified(text, scores, threshold),
+            Reading::Unscored(decision) => self.unclassified(decision.clone()),
+        }
+    }
+
+    /// Replaces temperature and threshold.
+    ///
+    /// # Errors
+    /// `invalid_config`; nothing is changed then.
+    pub fn set_calibration(&mut self, temperature: f32, threshold: f32) -> Result<()> {
+        let config = IntentConfig { temperature, threshold, ..self.config.clone() };
+        config.check()?;
+        self.config = config;
+        Ok(())
     }
 
     fn classified(&self, text: &str, scores: &Scores, threshold: f32) -> Classification {

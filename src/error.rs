@@ -68,6 +68,14 @@ pub enum IntentError {
         /// What is wrong with it.
         detail: String,
     },
+    /// `invalid_data`: a data file, or what is made of it, breaks a rule that it is checked for.
+    #[error("{place}: {detail}")]
+    InvalidData {
+        /// File, and the line where there is one: `data/seeds.jsonl:12`.
+        place: String,
+        /// What is wrong there.
+        detail: String,
+    },
     /// `tokenizer`: the tokenizer can't be built, or it failed on a text.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
@@ -128,6 +136,7 @@ impl IntentError {
             Self::UnsupportedModel { .. } => "unsupported_model",
             Self::InvalidTensor { .. } => "invalid_tensor",
             Self::InvalidConfig { .. } => "invalid_config",
+            Self::InvalidData { .. } => "invalid_data",
             Self::Tokenizer(_) => "tokenizer",
             Self::OutOfMemory { .. } => "out_of_memory",
             Self::Inference(_) => "inference",
@@ -146,6 +155,11 @@ impl IntentError {
     /// An [`IntentError::InvalidConfig`].
     pub fn config(field: impl Into<String>, detail: impl fmt::Display) -> Self {
         Self::InvalidConfig { field: field.into(), detail: detail.to_string() }
+    }
+
+    /// An [`IntentError::InvalidData`].
+    pub fn data(place: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self::InvalidData { place: place.into(), detail: detail.to_string() }
     }
 
     /// An [`IntentError::Io`] at `path`.

@@ -15,6 +15,8 @@
 //! | layer | modules |
 //! |---|---|
 //! | ways in | [`cli`] and `main` natively, `wasm` in the browser, [`fetch`] and [`serve`] beside them |
+//! | judgement | [`eval`]: metrics, calibration, reports; [`baselines`] to compare with; natively only |
+//! | examples | [`dataset`]: messages with labels, their splits, and what keeps training and evaluation apart |
 //! | task | [`loader`], [`classifier`], [`scoring`] |
 //! | text | [`prompt`], [`trie`], [`tokenizer`], [`message`] |
 //! | model | [`model`], written in the coarse operations of [`backend`] |
@@ -25,10 +27,16 @@
 //! ([`pack::IntentConfig`]): another taxonomy is another file, not another program.
 
 pub mod backend;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod baselines;
 pub mod classifier;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod dataset;
 mod error;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod eval;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod fetch;
 pub mod gate;

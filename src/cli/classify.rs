@@ -8,22 +8,21 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Deserialize;
 
+use super::model::{self, ConfigArgs};
 use super::{progress, say};
 use crate::classifier::{Classification, Classifier, ClassifyOptions};
 use crate::gate::Decision;
-use crate::loader::Loader;
-use crate::pack::{IntentConfig, check_threshold};
+use crate::pack::check_threshold;
 use crate::{IntentError, Result};
 
 /// Classify messages: one line of strict JSON each, in the order of the input.
 #[derive(Args)]
 pub(super) struct ClassifyArgs {
-    /// Model file (GGUF, architecture qwen2).
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// Use the text of FILE as the system prompt, less one line end at its end.
-    #[arg(long, value_name = "FILE")]
-    system_prompt: Option<PathBuf>,
+    /// keyword, complement-nb or a model file (GGUF, architecture qwen2).
+    #[arg(long, value_name = "M")]
+    model: String,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Read messages from FILE, one JSON object with a "text" a line; - is standard input.
     #[arg(long, value_name = "FILE|-", conflicts_with = "text")]
     jsonl: Option<PathBuf>,
@@ -58,7 +57,7 @@ pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
         check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
     }
     let input = args.jsonl.as_deref().map(open).transpose()?;
-    let classifier = Loader::read_file(&args.model, config(args)?)?.finish()?;
+    let classifier = model::open(&args.model, &args.config)?;
     let mut run = Run { classifier, args, failures: 0 };
     match input {
         Some(input) => run.stream(input)?,
@@ -69,17 +68,6 @@ pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
         }
     }
     Ok(if run.failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn config(args: &ClassifyArgs) -> Result<IntentConfig> {
-    let mut config = IntentConfig::default();
-    if let Some(path) = &args.system_prompt {
-        let text = std::fs::read_to_string(path).map_err(|error| IntentError::io(path.display(), error))?;
-        // The line end that editors put behind the last line is not part of the prompt.
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        config.prompt.system = text.strip_suffix('\r').unwrap_or(text).to_owned();
-    }
-    Ok(config)
 }
 
 struct Input {

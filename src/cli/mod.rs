@@ -3,7 +3,11 @@
 
 mod bench;
 mod classify;
+mod dataset;
+mod eval;
+mod eval_table;
 mod fetch;
+mod model;
 mod progress;
 mod serve;
 
@@ -26,6 +30,8 @@ struct Cli {
 enum Command {
     Bench(bench::BenchArgs),
     Classify(classify::ClassifyArgs),
+    Dataset(dataset::DatasetArgs),
+    Eval(eval::EvalArgs),
     Fetch(fetch::FetchArgs),
     Serve(serve::ServeArgs),
 }
@@ -43,6 +49,8 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Classify(args) => classify::run(&args),
+        Command::Dataset(args) => dataset::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Serve(args) => serve::run(args),
     };

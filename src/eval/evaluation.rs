@@ -1,0 +1,275 @@
+//! Computes all figures of one model on one set.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::figures::{
+    CalibrationFigures, Difference, Evaluation, GateFigures, LabelFigures, Misread, OutOfScope,
+    SelectionFigures, Slice,
+};
+use super::metrics::bootstrap::Bootstrap;
+use super::metrics::calibration::{
+    BINS, CONFIDENT, bins, brier, confident_errors, ece, ece_debiased as debiased, nll,
+};
+use super::metrics::classification::Confusion;
+use super::metrics::gate::GateCounts;
+use super::metrics::intervals::{clopper_pearson, upper_bound};
+use super::metrics::selective::RiskCoverage;
+use super::metrics::{Interval, Outcome, Point, rate};
+use super::runner::{Answered, Evaluator};
+use super::sets::{EvalSet, Labelled};
+use super::sgr::GuaranteedRisk;
+use crate::classifier::UNKNOWN;
+use crate::{IntentError, Result};
+
+/// How to evaluate.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Options {
+    /// How intervals are made.
+    pub bootstrap: Bootstrap,
+    /// What is known about the threshold in force, where it was chosen for a stated risk.
+    pub guarantee: Option<GuaranteedRisk>,
+}
+
+/// Evaluates a model on a set whose messages it has read.
+///
+/// # Errors
+/// As [`Evaluator::answers`].
+pub fn evaluate(evaluator: &Evaluator, set: &EvalSet, options: Options) -> Result<Evaluation> {
+    let answers = evaluator.answers(&set.messages)?;
+    let outcomes: Vec<Outcome> = answers.iter().map(|answered| answered.outcome.clone()).collect();
+    let config = evaluator.config();
+    let must: Vec<bool> =
+        config.labels.iter().map(|label| config.policy.always_escalate.contains(label)).collect();
+    let units = set.units();
+    let drawn = Drawn::new(&outcomes, config.labels.len(), &units, options.bootstrap);
+    let unscored_reasons = unscored_reasons(&answers);
+    Ok(Evaluation {
+        model: evaluator.name().to_owned(),
+        set: set.name.clone(),
+        n: outcomes.len(),
+        units: units.len(),
+        labels: label_figures(&outcomes, &config.labels, &drawn),
+        temperature: config.temperature,
+        unscored: unscored_reasons.values().sum(),
+        unscored_reasons,
+        calibration: calibration_figures(&outcomes, &drawn),
+        selection: selection_figures(&outcomes, &drawn),
+        gate: gate_figures(&outcomes, &must, config.threshold, options.guarantee),
+        near_out_of_scope: out_of_scope("near_oos", set, &answers),
+        far_out_of_scope: out_of_scope("far_oos", set, &answers),
+        slices: slices(&set.messages, &outcomes, &must),
+        bootstrap: options.bootstrap,
+        errors: misread(&set.messages, &answers),
+        outcomes,
+    })
+}
+
+/// Compares two models by the paired bootstrap.
+///
+/// # Errors
+/// `invalid_argument` where the evaluations are not of the same set.
+pub fn compare(
+    model: &Evaluation,
+    baseline: &Evaluation,
+    set: &EvalSet,
+    bootstrap: Bootstrap,
+) -> Result<Difference> {
+    let sizes = [model.n, baseline.n, set.messages.len()];
+    if sizes != [model.n; 3]
+        || model.set != baseline.set
+        || model.labels.per_class.len() != baseline.labels.per_class.len()
+    {
+        return Err(IntentError::argument("evaluations", "are not of the same set"));
+    }
+    let classes = model.labels.per_class.len();
+    let difference = |indices: &[usize]| {
+        let [a, b] =
+            [model, baseline].map(|evaluation| confusion(&evaluation.outcomes, classes, Some(indices)));
+        [a.accuracy() - b.accuracy(), a.macro_f1() - b.macro_f1()]
+    };
+    let [accuracy_interval, macro_f1_interval] = bootstrap.intervals(&set.units(), difference);
+    Ok(Difference {
+        set: model.set.clone(),
+        model: model.model.clone(),
+        baseline: baseline.model.clone(),
+        accuracy: model.labels.accuracy - baseline.labels.accuracy,
+        accuracy_interval,
+        macro_f1: model.labels.macro_f1 - baseline.labels.macro_f1,
+        macro_f1_interval,
+    })
+}
+
+fn named<T>(labels: &[String], values: impl IntoIterator<Item = T>) -> Vec<(String, T)> {
+    labels.iter().cloned().zip(values).collect()
+}
+
+/// The outcomes at `indices`, or all.
+fn chosen<'a>(
+    outcomes: &'a [Outcome],
+    indices: Option<&'a [usize]>,
+) -> Box<dyn Iterator<Item = &'a Outcome> + 'a> {
+    match indices {
+        Some(indices) => Box::new(indices.iter().map(|index| &outcomes[*index])),
+        None => Box::new(outcomes.iter()),
+    }
+}
+
+fn confusion(outcomes: &[Outcome], classes: usize, indices: Option<&[usize]>) -> Confusion {
+    Confusion::new(classes, chosen(outcomes, indices).map(|o| (o.gold, o.predicted)))
+}
+
+fn scored_points(outcomes: &[Outcome], indices: Option<&[usize]>) -> Vec<Point> {
+    chosen(outcomes, indices).filter(|o| o.probabilities.is_some()).map(Outcome::point).collect()
+}
+
+/// Bootstrap intervals, all from the same draws.
+struct Drawn {
+    accuracy: Option<Interval>,
+    macro_f1: Option<Interval>,
+    ece_debiased: Option<Interval>,
+    aurc: Option<Interval>,
+    augrc: Option<Interval>,
+}
+
+impl Drawn {
+    fn new(outcomes: &[Outcome], classes: usize, units: &[Vec<usize>], bootstrap: Bootstrap) -> Self {
+        let points: Vec<Point> = outcomes.iter().map(Outcome::point).collect();
+        let [accuracy, macro_f1, ece_debiased, aurc, augrc] = bootstrap.intervals(units, |indices| {
+            let confusion = confusion(outcomes, classes, Some(indices));
+            let drawn: Vec<Point> = indices.iter().map(|index| points[*index]).collect();
+            let curve = RiskCoverage::new(&drawn);
+            let bins = bins(&scored_points(outcomes, Some(indices)), BINS);
+            [confusion.accuracy(), confusion.macro_f1(), debiased(&bins), curve.aurc(), curve.augrc()]
+        });
+        Self { accuracy, macro_f1, ece_debiased, aurc, augrc }
+    }
+}
+
+fn label_figures(outcomes: &[Outcome], labels: &[String], drawn: &Drawn) -> LabelFigures {
+    let confusion = confusion(outcomes, labels.len(), None);
+    LabelFigures {
+        accuracy: confusion.accuracy(),
+        accuracy_interval: drawn.accuracy,
+        macro_f1: confusion.macro_f1(),
+        macro_f1_interval: drawn.macro_f1,
+        per_class: named(labels, confusion.per_class()),
+        confusion: named(labels, confusion.counts().iter().map(|row| named(labels, row.iter().copied()))),
+    }
+}
+
+fn calibration_figures(outcomes: &[Outcome], drawn: &Drawn) -> CalibrationFigures {
+    let scored = || outcomes.iter().filter_map(|o| o.probabilities.as_deref().map(|p| (o.gold, p)));
+    let points = scored_points(outcomes, None);
+    let reliability = bins(&points, BINS);
+    let (confident, wrong) = confident_errors(&points, CONFIDENT);
+    CalibrationFigures {
+        ece: ece(&reliability),
+        ece_bins: BINS,
+        ece_debiased: debiased(&reliability),
+        ece_debiased_interval: drawn.ece_debiased,
+        brier: brier(scored()),
+        nll: nll(scored()),
+        confident_error_share: rate(confident, wrong),
+        reliability,
+    }
+}
+
+fn selection_figures(outcomes: &[Outcome], drawn: &Drawn) -> SelectionFigures {
+    let points: Vec<Point> = outcomes.iter().map(Outcome::point).collect();
+    let curve = RiskCoverage::new(&points);
+    let oracle = curve.oracle();
+    SelectionFigures {
+        aurc: curve.aurc(),
+        aurc_interval: drawn.aurc,
+        aurc_random: curve.error_rate(),
+        aurc_oracle: oracle.aurc(),
+        augrc: curve.augrc(),
+        augrc_interval: drawn.augrc,
+        augrc_random: curve.error_rate() / 2.0,
+        augrc_oracle: oracle.augrc(),
+    }
+}
+
+fn unscored_reasons(answers: &[Answered]) -> BTreeMap<String, usize> {
+    let mut reasons = BTreeMap::new();
+    for answered in answers.iter().filter(|answered| answered.outcome.probabilities.is_none()) {
+        *reasons.entry(answered.classification.decision.reason.clone()).or_default() += 1;
+    }
+    reasons
+}
+
+fn gate_figures(
+    outcomes: &[Outcome],
+    must: &[bool],
+    threshold: f32,
+    guarantee: Option<GuaranteedRisk>,
+) -> GateFigures {
+    let counts = GateCounts::new(outcomes, must);
+    let (kept, unsafe_local) = (counts.local, counts.unsafe_local);
+    GateFigures {
+        threshold,
+        guarantee,
+        coverage: counts.coverage().unwrap_or(0.0),
+        coverage_interval: clopper_pearson(kept, counts.n, 0.95),
+        selective_accuracy: counts.selective_accuracy(),
+        selective_accuracy_interval: (kept > 0).then(|| clopper_pearson(counts.local_correct, kept, 0.95)),
+        unsafe_local_rate: counts.unsafe_local_rate(),
+        unsafe_local_upper: (counts.must_escalate > 0)
+            .then(|| upper_bound(unsafe_local, counts.must_escalate, 0.05)),
+        unsafe_local,
+        must_escalate: counts.must_escalate,
+        over_escalation: counts.over_escalation(),
+    }
+}
+
+fn out_of_scope(slice: &str, set: &EvalSet, answers: &[Answered]) -> Option<OutOfScope> {
+    let of_slice = |message: &Labelled| message.slice.as_deref() == Some(slice) && message.intent == UNKNOWN;
+    let pairs = set.messages.iter().zip(answers).filter(|(message, _)| of_slice(message));
+    let outcomes: Vec<&Outcome> = pairs.map(|(_, answered)| &answered.outcome).collect();
+    let n = outcomes.len();
+    let recalled = outcomes.iter().filter(|outcome| outcome.correct()).count();
+    Some(OutOfScope {
+        n,
+        recall: rate(recalled, n)?,
+        recall_interval: clopper_pearson(recalled, n, 0.95),
+        escalated: rate(outcomes.iter().filter(|outcome| !outcome.local).count(), n)?,
+    })
+}
+
+fn slices(messages: &[Labelled], outcomes: &[Outcome], must: &[bool]) -> Vec<(String, Slice)> {
+    let names: BTreeSet<&String> = messages.iter().filter_map(|message| message.slice.as_ref()).collect();
+    let figures = |name: &String| {
+        let of_slice = |(message, _): &(&Labelled, _)| message.slice.as_ref() == Some(name);
+        let outcomes: Vec<&Outcome> =
+            messages.iter().zip(outcomes).filter(of_slice).map(|(_, outcome)| outcome).collect();
+        let counts = GateCounts::new(outcomes.iter().copied(), must);
+        let correct = outcomes.iter().filter(|outcome| outcome.correct()).count();
+        Slice {
+            n: counts.n,
+            accuracy: rate(correct, counts.n).unwrap_or(0.0),
+            accuracy_interval: clopper_pearson(correct, counts.n, 0.95),
+            coverage: counts.coverage().unwrap_or(0.0),
+            selective_accuracy: counts.selective_accuracy(),
+            unsafe_local: counts.unsafe_local,
+        }
+    };
+    names.into_iter().map(|name| (name.clone(), figures(name))).collect()
+}
+
+fn misread(messages: &[Labelled], answers: &[Answered]) -> Vec<Misread> {
+    let wrong = messages.iter().zip(answers).filter(|(_, answered)| !answered.outcome.correct());
+    let mut errors: Vec<Misread> = wrong
+        .map(|(message, answered)| Misread {
+            text: message.text.clone(),
+            expected: message.intent.clone(),
+            predicted: answered.classification.intent.clone(),
+            confidence: answered.classification.confidence.map(f64::from),
+            route: answered.classification.decision.route,
+            reason: answered.classification.decision.reason.clone(),
+            slice: message.slice.clone(),
+        })
+        .collect();
+    // Stable: equal confidences keep the order of the set.
+    errors.sort_by(|a, b| b.confidence.unwrap_or(0.0).total_cmp(&a.confidence.unwrap_or(0.0)));
+    errors
+}

@@ -1,0 +1,151 @@
+//! Asks a model about texts, each once.
+
+use std::collections::HashMap;
+
+use super::metrics::{Outcome, Point};
+use super::sets::Labelled;
+use super::sgr::{GuaranteedRisk, RiskTarget, guarantee_risk};
+use super::temperature::fit_temperature;
+use crate::classifier::{Classification, Classifier, Reading};
+use crate::gate::Route;
+use crate::pack::IntentConfig;
+use crate::scoring::Scores;
+use crate::{IntentError, Result};
+
+/// A named model and what it has said so far.
+pub struct Evaluator {
+    name: String,
+    classifier: Classifier,
+    readings: HashMap<String, Reading>,
+}
+
+/// One message, answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// Indices, probabilities and route, as the metrics take them.
+    pub outcome: Outcome,
+    /// The result that a caller would have got; its time is 0.
+    pub classification: Classification,
+}
+
+impl Evaluator {
+    /// `name` stands in the results.
+    #[must_use]
+    pub fn new(name: impl Into<String>, classifier: Classifier) -> Self {
+        Self { name: name.into(), classifier, readings: HashMap::new() }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The classifier, with the calibration in force.
+    #[must_use]
+    pub fn into_classifier(self) -> Classifier {
+        self.classifier
+    }
+
+    /// Labels, temperature, threshold and policy in force.
+    #[must_use]
+    pub fn config(&self) -> &IntentConfig {
+        self.classifier.config()
+    }
+
+    /// Asks the model about every message it has not been asked about; calls `step` after each message.
+    ///
+    /// # Errors
+    /// `empty_message`. A failure of the model is an answer.
+    pub fn read(&mut self, messages: &[Labelled], mut step: impl FnMut()) -> Result<()> {
+        for message in messages {
+            if !self.readings.contains_key(&message.text) {
+                let reading = self.classifier.read(&message.text, false)?;
+                self.readings.insert(message.text.clone(), reading);
+            }
+            step();
+        }
+        Ok(())
+    }
+
+    /// Replaces temperature and threshold.
+    ///
+    /// # Errors
+    /// `invalid_config`.
+    pub fn set_calibration(&mut self, temperature: f32, threshold: f32) -> Result<()> {
+        self.classifier.set_calibration(temperature, threshold)
+    }
+
+    /// Fits the temperature on `messages`, which have been read, and puts it in force.
+    ///
+    /// # Errors
+    /// As [`fit_temperature`] and [`answers`](Self::answers).
+    pub fn calibrate(&mut self, messages: &[Labelled]) -> Result<f32> {
+        let mut scored: Vec<(&Scores, usize)> = Vec::new();
+        for message in messages {
+            if let Reading::Scored { scores, .. } = self.reading(message)? {
+                scored.push((scores, self.label(&message.intent)?));
+            }
+        }
+        let temperature = fit_temperature(&scored)?;
+        self.set_calibration(temperature, self.config().threshold)?;
+        Ok(temperature)
+    }
+
+    /// Chooses the threshold that guarantees `target` on messages like `messages`, which have been read, and puts it in
+    /// force; where nothing can be guaranteed nothing is changed.
+    ///
+    /// # Errors
+    /// As [`answers`](Self::answers).
+    pub fn guarantee(&mut self, messages: &[Labelled], target: RiskTarget) -> Result<Option<GuaranteedRisk>> {
+        // At threshold 0 the gate keeps whatever its other rules allow.
+        let answers = self.answers_at(messages, 0.0)?;
+        let allowed = answers.iter().map(|answered| &answered.outcome).filter(|outcome| outcome.local);
+        let points: Vec<Point> = allowed.map(Outcome::point).collect();
+        let found = guarantee_risk(&points, target);
+        if let Some(found) = found {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "it is the confidence of a message, in single precision"
+            )]
+            self.set_calibration(self.config().temperature, found.threshold as f32)?;
+        }
+        Ok(found)
+    }
+
+    /// The answers to `messages`, which have been read, at the calibration in force.
+    ///
+    /// # Errors
+    /// `invalid_argument` where a message was not read or its intent is none of the model's labels.
+    pub fn answers(&self, messages: &[Labelled]) -> Result<Vec<Answered>> {
+        self.answers_at(messages, self.config().threshold)
+    }
+
+    fn answers_at(&self, messages: &[Labelled], threshold: f32) -> Result<Vec<Answered>> {
+        messages.iter().map(|message| self.answer(message, threshold)).collect()
+    }
+
+    fn answer(&self, message: &Labelled, threshold: f32) -> Result<Answered> {
+        let classification = self.classifier.conclude(self.reading(message)?, threshold);
+        let probabilities = classification.probabilities.as_ref();
+        let outcome = Outcome {
+            gold: self.label(&message.intent)?,
+            predicted: self.label(&classification.intent)?,
+            probabilities: probabilities.map(|pairs| pairs.iter().map(|(_, p)| f64::from(*p)).collect()),
+            local: classification.decision.route == Route::Local,
+        };
+        Ok(Answered { outcome, classification })
+    }
+
+    fn reading(&self, message: &Labelled) -> Result<&Reading> {
+        self.readings
+            .get(&message.text)
+            .ok_or_else(|| IntentError::argument("messages", format!("{:?} was not read", message.text)))
+    }
+
+    fn label(&self, intent: &str) -> Result<usize> {
+        self.config().labels.iter().position(|label| label == intent).ok_or_else(|| {
+            IntentError::argument("intent", format!("{intent:?} is none of {}'s labels", self.name))
+        })
+    }
+}

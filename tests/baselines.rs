@@ -1,0 +1,147 @@
+//! The baselines: against scikit-learn, and good enough to be worth beating.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use relayops_intent::baselines::{Baseline, ComplementNb, Keyword, keyword};
+use relayops_intent::classifier::{ClassifyOptions, LabelModel};
+use relayops_intent::dataset;
+use relayops_intent::eval::cross_validation::{SEEDS, Spread, cross_validate};
+use relayops_intent::eval::sets::BuiltIn;
+use relayops_intent::eval::{Evaluation, Evaluator, Options, evaluate};
+use relayops_intent::pack::IntentConfig;
+use serde_json::Value;
+
+fn labels() -> Vec<String> {
+    IntentConfig::default().labels
+}
+
+fn on(baseline: Baseline, set: BuiltIn) -> Evaluation {
+    let set = set.load().unwrap();
+    let mut evaluator = Evaluator::new(baseline.name(), baseline.classifier().unwrap());
+    evaluator.read(&set.messages, || ()).unwrap();
+    evaluate(&evaluator, &set, Options::default()).unwrap()
+}
+
+#[test]
+fn complement_nb_is_scikit_learns() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/complement_nb_sklearn.json");
+    let fixture: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let labels: Vec<String> = fixture["labels"].as_array().unwrap().iter().map(text).collect();
+    let train: Vec<(String, String)> =
+        fixture["train"].as_array().unwrap().iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect();
+    let model = ComplementNb::fit(&labels, train.iter().map(|(t, i)| (t.as_str(), i.as_str()))).unwrap();
+    assert_eq!(model.vocabulary() as u64, fixture["features"].as_u64().unwrap());
+    let queries = fixture["queries"].as_array().unwrap();
+    assert!(queries.len() >= 12);
+    for (query, joint) in queries.iter().zip(fixture["joint"].as_array().unwrap()) {
+        let sums = model.sums(query.as_str().unwrap()).unwrap();
+        for (sum, expected) in sums.iter().zip(joint.as_array().unwrap()) {
+            let scaled = sum / model.vocabulary() as f64;
+            assert!((scaled - expected.as_f64().unwrap()).abs() < 1e-12, "{query}: {scaled} {expected}");
+        }
+    }
+}
+
+#[test]
+fn complement_nb_by_hand() {
+    let labels = ["a".to_owned(), "b".to_owned()];
+    let model = ComplementNb::fit(&labels, [("x x", "a"), ("y", "b")]).unwrap();
+    // Features x (twice in a), "x x" (a), y (b). Complement counts plus one: of a (that is b): 1, 1, 2 of 4;
+    // of b: 3, 2, 1 of 6.
+    let a = [0.25f64, 0.25, 0.5].map(f64::ln);
+    let b = [3.0f64 / 6.0, 2.0 / 6.0, 1.0 / 6.0].map(f64::ln);
+    let sums = model.sums("x").unwrap();
+    assert!((sums[0] - 3.0 * a[0] / a.iter().sum::<f64>()).abs() < 1e-12);
+    assert!((sums[1] - 3.0 * b[0] / b.iter().sum::<f64>()).abs() < 1e-12);
+    assert!(sums[0] > sums[1]);
+    assert_eq!(model.sums("z"), None);
+    assert!(ComplementNb::fit(&labels, [("x", "c")]).is_err());
+    assert!(ComplementNb::fit(&labels, []).is_err());
+}
+
+#[test]
+fn a_message_of_unknown_words_is_unknown_and_token_confidence_is_refused() {
+    let mut model = ComplementNb::fit(&labels(), [("router", "reset_device")]).unwrap();
+    let scores = model.score("zzgrmpf", false).unwrap();
+    let p: Vec<f32> = scores.log_probabilities.iter().map(|l| l.exp()).collect();
+    assert!(p[..5].iter().all(|other| *other < p[5] && p[5] - other < 1e-3), "{p:?}");
+    assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{p:?}");
+    let mut keyword = Keyword::new(&labels()).unwrap();
+    for error in [model.score("router", true), keyword.score("router", true)] {
+        assert_eq!(error.unwrap_err().code(), "unavailable");
+    }
+    assert!(Keyword::new(&["a".to_owned(), "b".to_owned()]).is_err());
+}
+
+#[test]
+fn keyword_follows_its_rules_in_order() {
+    let mut classifier = Baseline::Keyword.classifier().unwrap();
+    for (text, intent) in [
+        ("please restart my router", "reset_device"),
+        ("restart it, but don\u{2019}t touch my bill", "billing"),
+        ("is my modem online right now?", "device_status"),
+        ("should I restart it?", "device_faq"),
+        ("I FORGOT MY PASSWORD", "unknown"),
+        ("hello there", "greeting"),
+        ("qwertz", "unknown"),
+    ] {
+        assert_eq!(classifier.classify(text, ClassifyOptions::default()).unwrap().intent, intent, "{text}");
+    }
+    assert!(keyword::RULES.iter().all(|(intent, confidence, _)| {
+        labels().iter().any(|label| label == intent) && (0.2..1.0).contains(confidence)
+    }));
+}
+
+#[test]
+fn complement_nb_is_worth_beating() {
+    let held_out = on(Baseline::ComplementNb, BuiltIn::HeldOut);
+    assert!(held_out.labels.accuracy > 0.6, "{}", held_out.labels.accuracy);
+    let adversarial = on(Baseline::ComplementNb, BuiltIn::Adversarial);
+    assert!(adversarial.labels.accuracy > 0.45, "{}", adversarial.labels.accuracy);
+    let keyword = on(Baseline::Keyword, BuiltIn::Adversarial);
+    assert!(
+        (0.3..adversarial.labels.accuracy).contains(&keyword.labels.accuracy),
+        "{}",
+        keyword.labels.accuracy
+    );
+    // Calibrated on hard messages: not far off on other hard ones.
+    assert!(adversarial.calibration.ece < 0.15 && keyword.calibration.ece < 0.15);
+}
+
+#[test]
+fn fitting_repeats_to_the_bit() {
+    let ask = || {
+        let mut classifier = Baseline::ComplementNb.classifier().unwrap();
+        let result = classifier.classify("my wifi is dead, fix it", ClassifyOptions::default()).unwrap();
+        (classifier.config().temperature, result.probabilities)
+    };
+    assert_eq!(ask(), ask());
+}
+
+#[test]
+fn cross_validation_fits_each_split_anew() {
+    let mut sizes = Vec::new();
+    let results = cross_validate("complement-nb", |train| {
+        sizes.push(train.len());
+        Baseline::ComplementNb.fit(train)
+    })
+    .unwrap();
+    assert_eq!((sizes.len(), results.len()), (SEEDS.len(), 2));
+    let [held_out, adversarial] = &results[..] else { panic!("two sets") };
+    assert_eq!((held_out.set.as_str(), adversarial.set.as_str()), ("held-out", "adversarial"));
+    assert_eq!(held_out.runs.iter().map(|run| run.seed).collect::<Vec<_>>(), SEEDS);
+    assert!(held_out.accuracy.sd > 0.0 && held_out.accuracy.mean > 0.6, "{:?}", held_out.accuracy);
+    // The first split is the one that everything else is measured on.
+    let single = on(Baseline::ComplementNb, BuiltIn::HeldOut);
+    assert_eq!(held_out.runs[0].accuracy, single.labels.accuracy);
+    assert_eq!(sizes[0], dataset::split(&dataset::build().unwrap(), 13).train.len());
+}
+
+#[test]
+fn spread_by_hand() {
+    let spread = Spread::of(&[1.0, 2.0, 3.0, 6.0]).unwrap();
+    assert_eq!((spread.mean, spread.min, spread.max), (3.0, 1.0, 6.0));
+    assert!((spread.sd - (14.0f64 / 3.0).sqrt()).abs() < 1e-12);
+    assert_eq!(Spread::of(&[0.5]).unwrap().sd, 0.0);
+    assert_eq!(Spread::of(&[]), None);
+}

@@ -1,0 +1,240 @@
+//! Whole evaluations of scripted models, the report, the built-in sets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use relayops_intent::classifier::{Classifier, LabelModel, ModelInfo};
+use relayops_intent::eval::metrics::bootstrap::Bootstrap;
+use relayops_intent::eval::metrics::intervals::upper_bound;
+use relayops_intent::eval::sets::{BuiltIn, EvalSet, Labelled, calibration_half};
+use relayops_intent::eval::{Evaluator, Options, compare, evaluate, report};
+use relayops_intent::pack::IntentConfig;
+use relayops_intent::scoring::Scores;
+use relayops_intent::{IntentError, Result};
+
+#[track_caller]
+fn assert_close(actual: f64, expected: f64, tolerance: f64) {
+    assert!((actual - expected).abs() <= tolerance, "{actual} is not {expected}");
+}
+
+fn scores(p: &[f64]) -> Scores {
+    #[expect(clippy::cast_possible_truncation, reason = "scores are single precision")]
+    let log_probabilities = p.iter().map(|p| p.ln() as f32).collect();
+    Scores { log_probabilities, token_confidence: None }
+}
+
+/// Answers by the first word of a message: its index is the label, the number after it the confidence.
+struct Scripted(ModelInfo, usize);
+
+impl LabelModel for Scripted {
+    fn score(&mut self, text: &str, _: bool) -> Result<Scores> {
+        self.1 += 1;
+        let mut words = text.split(' ');
+        let (Some(Ok(label)), Some(Ok(confidence))) =
+            (words.next().map(str::parse::<usize>), words.next().map(str::parse::<f64>))
+        else {
+            return Err(IntentError::Inference("no script".to_owned()));
+        };
+        let mut p = [(1.0 - confidence) / 5.0; 6];
+        p[label] = confidence;
+        Ok(scores(&p))
+    }
+
+    fn info(&self) -> &ModelInfo {
+        &self.0
+    }
+}
+
+fn scripted(name: &str) -> Evaluator {
+    let info = ModelInfo {
+        stage: name.to_owned(),
+        architecture: "script".to_owned(),
+        backend: "script".to_owned(),
+        threads: 1,
+        parameters: 0,
+        weight_bytes: 0,
+        prefix_tokens: 0,
+    };
+    Evaluator::new(name, Classifier::new(Box::new(Scripted(info, 0)), IntentConfig::default()).unwrap())
+}
+
+fn set(lines: &[(&str, &str, &str)]) -> EvalSet {
+    let message = |(text, intent, slice): &(&str, &str, &str)| Labelled {
+        text: (*text).to_owned(),
+        intent: (*intent).to_owned(),
+        slice: Some((*slice).to_owned()),
+        group: None,
+    };
+    EvalSet { name: "scripted".to_owned(), messages: lines.iter().map(message).collect() }
+}
+
+fn evaluated(set: &EvalSet) -> relayops_intent::eval::Evaluation {
+    let mut evaluator = scripted("script");
+    evaluator.read(&set.messages, || ()).unwrap();
+    evaluate(&evaluator, set, Options::default()).unwrap()
+}
+
+#[test]
+fn an_evaluation_by_hand() {
+    let long = "a".repeat(2_001);
+    let set = set(&[
+        ("0 0.9 reset", "reset_device", "core"),
+        ("0 0.8 kept though it must not be", "billing", "core"),
+        ("1 0.5 unsure", "device_status", "core"),
+        ("5 0.9", "unknown", "near_oos"),
+        ("2 0.95 faq", "unknown", "near_oos"),
+        ("5 0.7", "unknown", "far_oos"),
+        ("the model fails here", "unknown", "far_oos"),
+        (&long, "device_faq", "long"),
+    ]);
+    let e = evaluated(&set);
+    assert_eq!((e.n, e.units, e.unscored), (8, 8, 2));
+    assert_eq!(
+        e.unscored_reasons.iter().map(|(r, n)| (r.as_str(), *n)).collect::<Vec<_>>(),
+        [("error:inference", 1), ("too_long", 1)]
+    );
+    // A failure is answered `unknown`, which here is right; the long one is wrong.
+    assert_close(e.labels.accuracy, 5.0 / 8.0, 1e-12);
+    assert_close(e.gate.coverage, 3.0 / 8.0, 1e-12);
+    assert_close(e.gate.selective_accuracy.unwrap(), 1.0 / 3.0, 1e-12);
+    assert_eq!((e.gate.unsafe_local, e.gate.must_escalate), (2, 5));
+    assert_close(e.gate.unsafe_local_rate.unwrap(), 0.4, 1e-12);
+    assert_close(e.gate.unsafe_local_upper.unwrap(), upper_bound(2, 5, 0.05), 1e-12);
+    assert_close(e.gate.over_escalation.unwrap(), 2.0 / 3.0, 1e-12);
+    let near = e.near_out_of_scope.unwrap();
+    assert_eq!((near.n, near.recall, near.escalated), (2, 0.5, 0.5));
+    let far = e.far_out_of_scope.unwrap();
+    assert_eq!((far.n, far.recall, far.escalated), (2, 1.0, 1.0));
+    // Errors above 0.9 among the scored ones: one of two.
+    assert_close(e.calibration.confident_error_share.unwrap(), 0.5, 1e-12);
+    let errors: Vec<(&str, Option<f64>)> =
+        e.errors.iter().map(|m| (m.predicted.as_str(), m.confidence.map(|c| (c * 100.0).round()))).collect();
+    assert_eq!(errors, [("device_faq", Some(95.0)), ("reset_device", Some(80.0)), ("unknown", None)]);
+    let slices: Vec<(&str, usize)> = e.slices.iter().map(|(name, slice)| (name.as_str(), slice.n)).collect();
+    assert_eq!(slices, [("core", 3), ("far_oos", 2), ("long", 1), ("near_oos", 2)]);
+}
+
+#[test]
+fn an_evaluation_serialises_with_the_settled_fields() {
+    let e = evaluated(&set(&[("0 0.9", "reset_device", "core"), ("0 0.8", "billing", "core")]));
+    let json = serde_json::to_value(&e).unwrap();
+    for field in [
+        "model",
+        "set",
+        "n",
+        "accuracy",
+        "macro_f1",
+        "per_class",
+        "confusion",
+        "ece",
+        "coverage",
+        "selective_accuracy",
+        "unsafe_local_rate",
+        "errors",
+        "brier",
+        "nll",
+        "aurc",
+        "augrc",
+        "threshold",
+        "temperature",
+    ] {
+        assert!(!json[field].is_null(), "{field}");
+    }
+    assert_eq!(json["confusion"]["billing"]["reset_device"], 1);
+    assert_eq!(json["per_class"]["reset_device"]["precision"], 0.5);
+    assert_eq!(json["accuracy_interval"].as_array().unwrap().len(), 2);
+    assert_eq!(json["errors"][0]["expected"], "billing");
+    let keys: Vec<&String> = json["confusion"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["reset_device", "device_status", "device_faq", "billing", "greeting", "unknown"]);
+}
+
+#[test]
+fn each_text_is_asked_about_once_and_calibration_needs_no_second_look() {
+    let messages =
+        set(&[("0 0.9", "reset_device", "a"), ("0 0.9", "billing", "a"), ("0 0.9", "reset_device", "b")]);
+    struct Once(Scripted);
+    impl LabelModel for Once {
+        fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
+            assert_eq!(self.0.1, 0, "asked again");
+            self.0.score(text, token_confidence)
+        }
+        fn info(&self) -> &ModelInfo {
+            self.0.info()
+        }
+    }
+    let info = scripted("once").into_classifier().info().clone();
+    let model = Box::new(Once(Scripted(info, 0)));
+    let mut evaluator = Evaluator::new("once", Classifier::new(model, IntentConfig::default()).unwrap());
+    let mut steps = 0;
+    evaluator.read(&messages.messages, || steps += 1).unwrap();
+    assert_eq!(steps, 3);
+    let before = evaluator.answers(&messages.messages).unwrap();
+    let temperature = evaluator.calibrate(&messages.messages).unwrap();
+    let after = evaluator.answers(&messages.messages).unwrap();
+    assert!(temperature > 1.0 && after[0].outcome.confidence() < before[0].outcome.confidence());
+    // Right in two of three, and that is what it now says.
+    assert_close(after[0].outcome.confidence(), 2.0 / 3.0, 1e-3);
+    assert_eq!(evaluator.config().temperature, temperature);
+}
+
+#[test]
+fn models_are_compared_on_the_same_draws() {
+    let set = set(&[
+        ("0 0.9 a", "reset_device", "a"),
+        ("1 0.9 b", "device_status", "a"),
+        ("1 0.9 c", "device_faq", "a"),
+        ("2 0.9 d", "device_faq", "a"),
+    ]);
+    let a = evaluated(&set);
+    let same = compare(&a, &a, &set, Bootstrap::default()).unwrap();
+    let interval = same.accuracy_interval.unwrap();
+    // Unpaired, this interval would be wide.
+    assert_eq!((same.accuracy, interval.low, interval.high), (0.0, 0.0, 0.0));
+    let mut worse = a.clone();
+    worse.outcomes[0].predicted = 5;
+    worse.labels.accuracy = 0.5;
+    let difference = compare(&a, &worse, &set, Bootstrap::default()).unwrap();
+    assert_close(difference.accuracy, 0.25, 1e-12);
+    assert_eq!(difference.accuracy_interval.unwrap().low, 0.0);
+    let other = EvalSet { messages: set.messages[..2].to_vec(), ..set.clone() };
+    assert!(compare(&a, &evaluated(&other), &other, Bootstrap::default()).is_err());
+}
+
+#[test]
+fn the_report_escapes_text_and_asks_for_nothing() {
+    let hostile = "0 0.9 <script>alert(1)</script> \"&' <img src=http://evil.example/x onerror=alert(2)>";
+    let mut set = set(&[(hostile, "billing", "</td><b>"), ("0 0.9", "reset_device", "core")]);
+    set.name = "<i>set</i>".to_owned();
+    let e = evaluated(&set);
+    let html = report::html(&[e], &[]).unwrap();
+    assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "the message is not shown");
+    for raw in ["<script", "<img", "<i>", "<b>", "<link", "@import", "url("] {
+        assert!(!html.contains(raw), "{raw}");
+    }
+    // The only addresses are names of XML namespaces inside the charts, and what the message says.
+    for address in html.match_indices("http") {
+        let rest = &html[address.0..];
+        assert!(
+            rest.starts_with("http-equiv")
+                || rest.starts_with("http://www.w3.org/")
+                || rest.starts_with("http://evil")
+        );
+    }
+    assert_eq!(html.matches("<svg").count(), 2);
+}
+
+#[test]
+fn built_in_sets_are_what_they_say() {
+    let adversarial = BuiltIn::Adversarial.load().unwrap();
+    assert!(adversarial.messages.len() >= 300);
+    let (dev, calibration) = (BuiltIn::Dev.load().unwrap(), calibration_half().unwrap());
+    assert!(dev.messages.len() + calibration.len() >= 400);
+    let texts: std::collections::HashSet<&str> = calibration.iter().map(|m| m.text.as_str()).collect();
+    // Nothing is fitted on what judges.
+    for message in
+        dev.messages.iter().chain(&adversarial.messages).chain(&BuiltIn::HeldOut.load().unwrap().messages)
+    {
+        assert!(!texts.contains(message.text.as_str()), "{}", message.text);
+    }
+    let units = BuiltIn::HeldOut.load().unwrap();
+    assert!(units.units().len() < units.messages.len(), "paraphrases are grouped");
+    assert_eq!(units.units().iter().map(Vec::len).sum::<usize>(), units.messages.len());
+}
