@@ -17,6 +17,7 @@ export const ERROR_CODES = Object.freeze({
   unsupported_model: 'A sound file that this engine does not run: architecture, tensor type or format version.',
   invalid_tensor: 'A tensor is missing, unexpected, or has another shape or type than the architecture asks for.',
   invalid_config: 'Labels, prompt pieces, temperature or policy that cannot work; the message names the field.',
+  invalid_data: 'A data set breaks its rules; only the command line meets it.',
   tokenizer: 'The tokenizer cannot be built, or it failed on a text.',
   out_of_memory: 'An allocation was refused.',
   inference: 'The forward pass did not produce a distribution, or the request did not fit the model.',
