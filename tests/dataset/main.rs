@@ -20,9 +20,9 @@ const SHA256: [(&str, &str); 7] = [
     ("train.jsonl", "b3ff92d075d19db8192149a1435c8c178faebb3881314938d33d12761742d485"),
     ("val.jsonl", "54a11ff81cc181c6f137a43d87824be52f7d552f9fbd15e761fbc7d273ad0ee5"),
     ("test.jsonl", "bd965223233f57e46e3079989dcf5255eeb6fbc7e71f7c64369ceb4d368a8648"),
-    ("chat/train.jsonl", "bf0caada712e2ad2915070b54d42c66382bd317c340dad86d13cf1a1a6c48a0c"),
-    ("chat/val.jsonl", "ebdaaac5a675b32f5dde71d264811405a96c33fa6e7edc013665878937e482eb"),
-    ("chat/test.jsonl", "b60c6d5ea06c6751bab943c58e76a7f2356054b44fddc81654ab3aa7ecb37143"),
+    ("chat/train.jsonl", "03a85b699788b4cf8ec8528845d290babfb62134eab4557bf4166bb3eaed5ca3"),
+    ("chat/val.jsonl", "29744781665eb970023abd56e2df914e9b1c28e5183a14cd0e426813868cd495"),
+    ("chat/test.jsonl", "4533233f6773b015c20c104629833d189d299471c75aa3a0a5531b24630e0b8f"),
 ];
 
 /// The seeds of cross-validation.
