@@ -153,6 +153,9 @@ fn bad_usage_exits_2_and_names_the_option() {
         (vec!["--sgr-risk", "0.1", "--threshold", "0.5"], "--threshold"),
         (vec!["--model", "keyword", "--system-prompt", model], "--system-prompt"),
         (vec!["--model", "keyword", "complement-nb", "--save-config", "x"], "--save-config"),
+        (vec!["--model", "keyword", "keyword"], "--model"),
+        (vec!["--set", "adversarial", "adversarial"], "--set"),
+        (vec!["--jsonl", model, "--jsonl", model], "--jsonl"),
         (vec!["--cross-validate", "--model", model], "--cross-validate"),
         (vec!["--cross-validate", "--set", "dev"], "--cross-validate"),
     ] {
@@ -220,8 +223,16 @@ fn baselines_classify_like_models() {
 fn real_weights_are_evaluated() {
     let Some(path) = real_model("real_weights_are_evaluated", QWEN_05B) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let lines = file(folder.path(), "lines.jsonl", LINES);
+    // Messages that the model is sure of; the third label is wrong on purpose.
+    let lines = [
+        ("please reboot my router", "reset_device"),
+        ("hello there", "greeting"),
+        ("is my modem online?", "billing"),
+    ]
+    .map(|(text, intent)| format!("{{\"text\": \"{text}\", \"intent\": \"{intent}\"}}\n"));
+    let lines = file(folder.path(), "lines.jsonl", &lines.concat());
     let result = json(&["eval", "--model", path.to_str().unwrap(), "--jsonl", &lines, "--json"]);
-    assert_eq!((&result["n"], &result["unscored"]), (&4.into(), &0.into()));
-    assert!(result["accuracy"].as_f64().unwrap() >= 0.5);
+    assert_eq!((&result["n"], &result["unscored"]), (&3.into(), &0.into()));
+    assert!((result["accuracy"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9);
+    assert_eq!(result["confusion"]["billing"]["device_status"], 1);
 }

@@ -238,3 +238,31 @@ fn built_in_sets_are_what_they_say() {
     assert!(units.units().len() < units.messages.len(), "paraphrases are grouped");
     assert_eq!(units.units().iter().map(Vec::len).sum::<usize>(), units.messages.len());
 }
+
+/// A model that is right as often as it says: the intervals of the debiased ECE must hold the estimate, and most of
+/// them the true value, which is 0.
+#[test]
+fn the_interval_of_the_debiased_ece_covers_a_calibrated_model() {
+    let labels = IntentConfig::default().labels;
+    let mut covered = 0;
+    for seed in 0..40 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let lines: Vec<(String, String)> = (0..400)
+            .map(|index| {
+                let confidence = 0.3 + 0.69 * random.f64();
+                let right = random.f64() < confidence;
+                // `index` keeps the messages apart.
+                (format!("0 {confidence} {index}"), labels[usize::from(!right)].clone())
+            })
+            .collect();
+        let lines: Vec<(&str, &str, &str)> =
+            lines.iter().map(|(text, intent)| (text.as_str(), intent.as_str(), "core")).collect();
+        let evaluation = serde_json::to_value(evaluated(&set(&lines))).unwrap();
+        let [low, high] = [0, 1].map(|end| evaluation["ece_debiased_interval"][end].as_f64().unwrap());
+        let estimate = evaluation["ece_debiased"].as_f64().unwrap();
+        assert!(low <= estimate && estimate <= high, "seed {seed}: {estimate} is not in [{low}, {high}]");
+        covered += usize::from(low == 0.0);
+    }
+    // 95% are meant to; of 40, fewer than 32 would be a one in ten thousand event.
+    assert!(covered >= 32, "{covered} of 40 intervals hold the true value");
+}

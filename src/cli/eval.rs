@@ -61,7 +61,7 @@ pub(super) struct EvalArgs {
     cross_validate: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SetName {
     /// The test part of the dataset's split.
     HeldOut,
@@ -109,12 +109,26 @@ fn check(args: &EvalArgs) -> Result<Option<RiskTarget>> {
     if let Some(threshold) = args.threshold {
         check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
     }
+    // Results are matched by these names.
+    for (name, twice) in [
+        ("--model", repeats(&args.models)),
+        ("--set", repeats(&args.sets)),
+        ("--jsonl", repeats(&args.jsonl)),
+    ] {
+        if twice {
+            return Err(IntentError::argument(name, "the same one is given twice"));
+        }
+    }
     if args.save_config.is_some() && args.models.len() > 1 {
         return Err(IntentError::argument("--save-config", "takes one model"));
     }
     let target = args.sgr_risk.map(|risk| RiskTarget { risk, delta: args.sgr_delta });
     target.map_or(Ok(()), |target| target.check())?;
     Ok(target)
+}
+
+fn repeats<T: PartialEq>(given: &[T]) -> bool {
+    given.iter().enumerate().any(|(index, one)| given[..index].contains(one))
 }
 
 fn sets(args: &EvalArgs) -> Result<Vec<EvalSet>> {

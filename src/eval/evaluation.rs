@@ -141,8 +141,18 @@ impl Drawn {
             let bins = bins(&scored_points(outcomes, Some(indices)), BINS);
             [confusion.accuracy(), confusion.macro_f1(), debiased(&bins), curve.aurc(), curve.augrc()]
         });
+        let whole = bins(&scored_points(outcomes, None), BINS);
+        let ece_debiased = ece_debiased.map(|drawn| reflected(drawn, debiased(&whole), ece(&whole)));
         Self { accuracy, macro_f1, ece_debiased, aurc, augrc }
     }
+}
+
+/// The basic bootstrap interval of a debiased ECE (Davison and Hinkley 1997, section 5.2): a draw's estimate misses the
+/// ECE of the sample it was drawn from, the plain one, as the sample's estimate misses the true one. The percentiles
+/// themselves would lie too high, since drawing adds the very noise that the estimate takes off.
+fn reflected(drawn: Interval, estimate: f64, plain: f64) -> Interval {
+    let bound = |quantile: f64| (estimate - (quantile - plain)).max(0.0);
+    Interval { low: bound(drawn.high), high: bound(drawn.low) }
 }
 
 fn label_figures(outcomes: &[Outcome], labels: &[String], drawn: &Drawn) -> LabelFigures {
