@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use crate::dataset::{self, Corpus, Example, Files, NEAR_ONE_IN, QUOTED_WORDS, Report, SEED, Source, Splits};
+use crate::dataset::{
+    self, Corpus, Example, Files, NEAR_ONE_IN, QUOTED_WORDS, Report, SEED, Source, Splits, WHOLE_WORDS,
+};
 use crate::pack::IntentConfig;
 use crate::{IntentError, Result};
 
@@ -37,6 +39,7 @@ struct Summary {
     /// Above this similarity two messages are near each other.
     near_above: f64,
     quoted_words: usize,
+    whole_words: usize,
     /// Messages of `extra.jsonl` that may be trained on beside this split.
     extra_for_split: usize,
     #[serde(flatten)]
@@ -96,6 +99,7 @@ fn summary(examples: &[Example], splits: &Splits, report: Report) -> Result<Summ
         noise_share: noisy as f64 / (noisy + of(Source::Template)) as f64,
         near_above: 1.0 / NEAR_ONE_IN as f64,
         quoted_words: QUOTED_WORDS,
+        whole_words: WHOLE_WORDS,
         extra_for_split: dataset::extra_for(splits)?.len(),
         report,
         files: outputs(splits)?,
@@ -180,7 +184,7 @@ fn notes(summary: &Summary, out: Option<&Path>) -> String {
     line(
         "leaks",
         format!(
-            "none, nor {QUOTED_WORDS} words in a row shared; {} training messages against {adversarial} adversarial: at most {:.3}, against {dev} dev: {:.3}; \
+            "none, nor {QUOTED_WORDS} words in a row shared, nor a whole message of {WHOLE_WORDS} words or more held; {} training messages against {adversarial} adversarial: at most {:.3}, against {dev} dev: {:.3}; \
              dev against adversarial: {:.3}",
             leaks.training, leaks.training_adversarial, leaks.training_dev, leaks.dev_adversarial
         ),

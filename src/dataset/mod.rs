@@ -30,7 +30,7 @@ pub use check::{Report, check_built, checks};
 pub use export::{chat_jsonl, jsonl, sha256};
 pub use files::{Corpus, Files, Placed};
 pub use leaks::LeakReport;
-pub use similarity::{NEAR_ONE_IN, QUOTED_WORDS};
+pub use similarity::{NEAR_ONE_IN, QUOTED_WORDS, WHOLE_WORDS};
 pub use splits::{SEED, SplitReport, Splits, check_splits, extra_for, split};
 
 /// Where an example comes from.
