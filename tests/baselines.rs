@@ -5,8 +5,9 @@ use relayops_intent::baselines::{Baseline, ComplementNb, Keyword, keyword};
 use relayops_intent::classifier::{ClassifyOptions, LabelModel};
 use relayops_intent::dataset;
 use relayops_intent::eval::cross_validation::{SEEDS, Spread, cross_validate};
+use relayops_intent::eval::identity::{Origin, TrainedOn};
 use relayops_intent::eval::sets::BuiltIn;
-use relayops_intent::eval::{Evaluation, Evaluator, Options, evaluate};
+use relayops_intent::eval::{Evaluation, Options, evaluate};
 use relayops_intent::pack::IntentConfig;
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ fn labels() -> Vec<String> {
 
 fn on(baseline: Baseline, set: BuiltIn) -> Evaluation {
     let set = set.load().unwrap();
-    let mut evaluator = Evaluator::new(baseline.name(), baseline.classifier().unwrap());
+    let mut evaluator = baseline.evaluator().unwrap();
     evaluator.read(&set.messages, || ()).unwrap();
     evaluate(&evaluator, &set, Options::default()).unwrap()
 }

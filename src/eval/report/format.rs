@@ -1,6 +1,7 @@
 //! Numbers for people.
 
 use crate::eval::metrics::Interval;
+use crate::eval::{Evaluation, IntervalMethod};
 
 /// What stands where there is no figure.
 pub const NONE: &str = "\u{2013}";
@@ -27,4 +28,35 @@ pub fn decimal(value: Option<f64>) -> String {
 #[must_use]
 pub fn range(interval: Option<Interval>) -> String {
     interval.map_or_else(String::new, |i| format!("[{}, {}]", percent(i.low), percent(i.high)))
+}
+
+/// Messages, groups, and how intervals were made of them.
+#[must_use]
+pub fn interval_method(method: &IntervalMethod) -> String {
+    let groups = method.groups.map_or(String::new(), |groups| format!(" in {groups} groups"));
+    let (figures, rates) = (method.figures.name(), method.rates.name());
+    let made = if figures == rates {
+        figures.to_owned()
+    } else {
+        format!("{figures}; of the gate and of slices: {rates}")
+    };
+    format!("n = {}{groups}; intervals: {made}", method.n)
+}
+
+/// What is known about the model of a result, in words.
+#[must_use]
+pub fn identity(result: &Evaluation) -> String {
+    let model = &result.identity;
+    let file = model.file.as_ref().map(|file| format!("{file}; "));
+    let trained = model.trained_on.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    let configuration = model.configuration.as_ref().map(|from| format!("; configuration: {from}"));
+    format!(
+        "{}trained on {trained}{}; temperature {:.3} {}; threshold {:.3} {}",
+        file.unwrap_or_default(),
+        configuration.unwrap_or_default(),
+        result.temperature,
+        result.temperature_from,
+        result.gate.threshold,
+        result.gate.threshold_from
+    )
 }

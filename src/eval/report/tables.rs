@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::format::{NONE, decimal, percent, percent_of, range};
+use super::format::{NONE, decimal, identity, percent, percent_of, range};
 use crate::eval::metrics::share;
 use crate::eval::{Difference, Evaluation, Misread, OutOfScope, Slice};
 use crate::gate::Route;
@@ -17,7 +17,7 @@ pub(super) fn labels(results: &[Evaluation]) -> Markup {
                 td { (result.model) }
                 td { (percent(result.labels.accuracy)) small { (range(result.labels.accuracy_interval)) } }
                 td { (percent(result.labels.macro_f1)) small { (range(result.labels.macro_f1_interval)) } }
-                td { (decimal(Some(result.calibration.ece))) small { "debiased " (decimal(Some(result.calibration.ece_debiased))) } }
+                td { (decimal(result.calibration.ece)) small { "debiased " (decimal(result.calibration.ece_debiased)) } }
                 td { (decimal(result.calibration.brier)) }
                 td { (decimal(result.calibration.nll)) }
                 td { (decimal(Some(result.selection.aurc))) small { "of " (decimal(Some(result.selection.aurc_random))) } }
@@ -43,7 +43,7 @@ pub(super) fn out_of_scope(results: &[Evaluation]) -> Markup {
 
 fn scope_cells(scope: Option<OutOfScope>) -> Markup {
     html! {
-        td { (percent_of(scope.map(|scope| scope.recall))) small { (range(scope.map(|scope| scope.recall_interval))) } }
+        td { (percent_of(scope.map(|scope| scope.recall))) small { (range(scope.and_then(|scope| scope.recall_interval))) } }
         td { (percent_of(scope.map(|scope| scope.escalated))) }
         td { (scope.map_or(0, |scope| scope.n)) }
     }
@@ -52,18 +52,24 @@ fn scope_cells(scope: Option<OutOfScope>) -> Markup {
 /// What the gate does with the answers, side by side.
 pub(super) fn gate(results: &[Evaluation]) -> Markup {
     html! { div.wide { table {
-        thead { tr { @for name in ["model", "threshold", "kept local,\u{a0}%", "right of kept,\u{a0}%", "unsafe,\u{a0}%",
+        thead { tr { @for name in ["model", "temperature", "threshold", "kept local,\u{a0}%", "right of kept,\u{a0}%", "unsafe,\u{a0}%",
             "over-escalated,\u{a0}%"] { th { (name) } } } }
         tbody { @for result in results { @let gate = &result.gate; tr {
             td { (result.model) }
+            td { (format!("{:.3}", result.temperature)) }
             td { (format!("{:.3}", gate.threshold))
-                @if let Some(found) = gate.guarantee { small { "risk at most " (percent(found.bound)) "%" } } }
-            td { (percent(gate.coverage)) small { (range(Some(gate.coverage_interval))) } }
+                @if let Some(guarantee) = &gate.guarantee { small {
+                    @match guarantee.bound { Some(bound) => { "risk at most " (percent(bound)) "%" } None => { "no promise" } }
+                } } }
+            td { (percent(gate.coverage)) small { (range(gate.coverage_interval)) } }
             td { (percent_of(gate.selective_accuracy)) small { (range(gate.selective_accuracy_interval)) } }
             td { (percent_of(gate.unsafe_local_rate))
                 small { (gate.unsafe_local) " of " (gate.must_escalate) ", at most " (percent_of(gate.unsafe_local_upper)) } }
-            td { (percent_of(gate.over_escalation)) }
+            td { (percent_of(gate.over_escalation)) small { (range(gate.over_escalation_interval)) } }
         } } }
+    } }
+    @for result in results { @if let Some(guarantee) = &result.gate.guarantee {
+        p { (result.model) ": " (guarantee) "." }
     } } }
 }
 
@@ -72,6 +78,14 @@ fn unscored(result: &Evaluation) -> Markup {
         p { (result.model) " did not classify " (result.unscored) " messages: "
             @for (reason, n) in &result.unscored_reasons { (n) " " (reason) " " } }
     } }
+}
+
+/// Which models these are.
+pub(super) fn models(results: &[Evaluation]) -> Markup {
+    html! { dl.models { @for result in results {
+        dt { (result.model) }
+        dd { (identity(result)) "." }
+    } } }
 }
 
 /// Paired differences.
@@ -91,14 +105,15 @@ pub(super) fn differences(differences: &[&Difference]) -> Markup {
 /// Counts of true against answered intents.
 pub(super) fn confusion(result: &Evaluation) -> Markup {
     html! { table.matrix {
-        thead { tr { th { "" } @for (label, _) in &result.labels.confusion { th { (spaced(label)) } } } }
-        tbody { @for (gold, row) in &result.labels.confusion { tr {
+        thead { tr { th { "" } @for (label, _) in &result.labels.confusion { th { (spaced(label)) } }
+            @if result.failed > 0 { th { "(failed)" } } } }
+        tbody { @for ((gold, row), (_, scores)) in result.labels.confusion.iter().zip(&result.labels.per_class) { tr {
             th scope="row" { (spaced(gold)) }
-            @let total = row.iter().map(|(_, n)| n).sum();
             @for (predicted, n) in row {
                 td class=(if gold == predicted { "hit" } else { "miss" })
-                    style=(format!("--share:{:.3}", share(*n, total))) { (n) }
+                    style=(format!("--share:{:.3}", share(*n, scores.support))) { (n) }
             }
+            @if result.failed > 0 { td.miss style=(format!("--share:{:.3}", share(scores.failed, scores.support))) { (scores.failed) } }
         } } }
     } }
 }
@@ -144,7 +159,7 @@ pub(super) fn slices(results: &[Evaluation]) -> Markup {
 
 fn slice_cells(slice: &Slice) -> Markup {
     html! {
-        td.start { (percent(slice.accuracy)) small { (range(Some(slice.accuracy_interval))) } }
+        td.start { (percent(slice.accuracy)) small { (range(slice.accuracy_interval)) } }
         td { (percent(slice.coverage)) }
         td { (percent_of(slice.selective_accuracy)) }
         td.bad[slice.unsafe_local > 0] { (slice.unsafe_local) }
@@ -158,7 +173,7 @@ pub(super) fn errors(errors: &[Misread]) -> Markup {
         tbody { @for error in errors { tr {
             td.text { (error.text) }
             td { (error.expected) }
-            td { (error.predicted) }
+            td { (error.predicted.as_deref().unwrap_or("(failed)")) }
             td { (decimal(error.confidence)) }
             td.bad[error.route == Route::Local] { @if error.route == Route::Local { "local" } @else { "escalate" } }
             td { (error.slice.as_deref().unwrap_or(NONE)) }
