@@ -96,7 +96,7 @@ fn an_evaluation_by_hand() {
     );
     // A caller gets `unknown` for a failure, which is what the label says, but nothing was recognised: wrong. A long one
     // is answered by policy, which here is wrong too.
-    assert_close(e.labels.accuracy, 3.0 / 8.0, 1e-12);
+    assert_close(e.labels.accuracy, 4.0 / 8.0, 1e-12);
     assert_close(e.gate.coverage, 3.0 / 8.0, 1e-12);
     assert_close(e.gate.selective_accuracy.unwrap(), 1.0 / 3.0, 1e-12);
     assert_eq!((e.gate.unsafe_local, e.gate.must_escalate), (2, 5));

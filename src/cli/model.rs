@@ -183,8 +183,8 @@ mod tests {
     fn equal_titles_are_told_apart() {
         assert_titles(&["keyword", "a/x.gguf", "b/y.gguf"], &["keyword", "x", "y"]);
         assert_titles(&["a/x.gguf", "b/x.gguf", "b/y.gguf"], &["a/x", "b/x", "y"]);
-        assert_titles(&["1/a/x.gguf", "2/a/x.gguf", "x.gguf"], &["1/a/x", "2/a/x", "x.gguf"]);
+        assert_titles(&["1/a/x.gguf", "2/a/x.gguf", "x.gguf"], &["1/a/x", "2/a/x", "x"]);
         assert_titles(&["/m/keyword.gguf", "keyword"], &["m/keyword", "keyword"]);
-        assert_titles(&["x.gguf", "./x.gguf", "x.GGUF"], &["x.gguf", "./x.gguf", "x.GGUF"]);
+        assert_titles(&["x.gguf", "./x.gguf", "x.GGUF"], &["x.gguf", "./x", "x.GGUF"]);
     }
 }
