@@ -126,7 +126,7 @@ fn without_json_it_is_a_table_and_a_report_is_one_file() {
         "temp.",
         "over",
         "reset_device",
-        "complement-nb: trained on 1428 messages: the train part for seed 13, without extra.jsonl",
+        "  trained on 1428 messages: the train part for seed 13, without extra.jsonl",
         "fitted on 145 messages (dev.jsonl, ids 0 modulo 4)",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");

@@ -46,12 +46,8 @@ pub(super) fn render(results: &[Evaluation], differences: &[Difference]) -> Stri
     }
     if let Some(first) = results.first() {
         let models = results.iter().filter(|result| result.set == first.set);
-        parts.push(
-            models
-                .map(|result| format!("{}: {}", result.model, identity(result)))
-                .collect::<Vec<_>>()
-                .join("\n"),
-        );
+        let said = |result: &Evaluation| format!("{}\n  {}", result.model, identity(result).join("\n  "));
+        parts.push(models.map(said).collect::<Vec<_>>().join("\n"));
         parts.push(format!(
             "Brackets: {:.0}% intervals, made as said beside each set; bootstrap of {} draws, seed {}. ECE: {} bins; in\n\
              parentheses less its bias. AURC, AUGRC: of what a confidence without information would have. sure: share of\n\

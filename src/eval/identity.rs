@@ -74,12 +74,6 @@ impl FileIdentity {
     }
 }
 
-impl fmt::Display for FileIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {} bytes, SHA-256 {}", self.path, self.bytes, self.sha256)
-    }
-}
-
 impl fmt::Display for TrainedOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let extra = if self.extra { "with" } else { "without" };

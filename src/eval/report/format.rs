@@ -43,20 +43,19 @@ pub fn interval_method(method: &IntervalMethod) -> String {
     format!("n = {}{groups}; intervals: {made}", method.n)
 }
 
-/// What is known about the model of a result, in words.
+/// What is known about the model of a result, in words, one thing after the other.
 #[must_use]
-pub fn identity(result: &Evaluation) -> String {
+pub fn identity(result: &Evaluation) -> Vec<String> {
     let model = &result.identity;
-    let file = model.file.as_ref().map(|file| format!("{file}; "));
-    let trained = model.trained_on.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
-    let configuration = model.configuration.as_ref().map(|from| format!("; configuration: {from}"));
-    format!(
-        "{}trained on {trained}{}; temperature {:.3} {}; threshold {:.3} {}",
-        file.unwrap_or_default(),
-        configuration.unwrap_or_default(),
-        result.temperature,
-        result.temperature_from,
-        result.gate.threshold,
-        result.gate.threshold_from
-    )
+    let mut parts = Vec::new();
+    if let Some(file) = &model.file {
+        parts.push(format!("{}, {} bytes", file.path, file.bytes));
+        parts.push(format!("SHA-256 {}", file.sha256));
+    }
+    let trained = model.trained_on.as_ref().map_or_else(|| "unknown data".to_owned(), ToString::to_string);
+    parts.push(format!("trained on {trained}"));
+    parts.extend(model.configuration.as_ref().map(|from| format!("configuration: {from}")));
+    parts.push(format!("temperature {:.3} {}", result.temperature, result.temperature_from));
+    parts.push(format!("threshold {:.3} {}", result.gate.threshold, result.gate.threshold_from));
+    parts
 }

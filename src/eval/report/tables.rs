@@ -7,14 +7,17 @@ use crate::eval::metrics::share;
 use crate::eval::{Difference, Evaluation, Misread, OutOfScope, Slice};
 use crate::gate::Route;
 
+/// Models that have room beside each other in a table with several columns for each, on paper too.
+const ABREAST: usize = 3;
+
 /// What the models answer and what their confidence is worth, side by side.
 pub(super) fn labels(results: &[Evaluation]) -> Markup {
     html! {
         div.wide { table {
-            thead { tr { @for name in ["model", "accuracy,\u{a0}%", "macro-F1,\u{a0}%", "ECE", "Brier", "NLL", "AURC", "AUGRC",
+            thead { tr { @for name in ["model", "accuracy,\u{a0}%", "macro\u{2011}F1,\u{a0}%", "ECE", "Brier", "NLL", "AURC", "AUGRC",
                 "errors above 0.9,\u{a0}%"] { th { (name) } } } }
             tbody { @for result in results { tr {
-                td { (result.model) }
+                td.model { (result.model) }
                 td { (percent(result.labels.accuracy)) small { (range(result.labels.accuracy_interval)) } }
                 td { (percent(result.labels.macro_f1)) small { (range(result.labels.macro_f1_interval)) } }
                 td { (decimal(result.calibration.ece)) small { "debiased " (decimal(result.calibration.ece_debiased)) } }
@@ -35,7 +38,7 @@ pub(super) fn out_of_scope(results: &[Evaluation]) -> Markup {
         thead { tr { @for name in ["model", "near: found,\u{a0}%", "escalated,\u{a0}%", "n", "far: found,\u{a0}%", "escalated,\u{a0}%", "n"] {
             th { (name) } } } }
         tbody { @for result in results { tr {
-            td { (result.model) }
+            td.model { (result.model) }
             @for scope in [result.near_out_of_scope, result.far_out_of_scope] { (scope_cells(scope)) }
         } } }
     } } }
@@ -55,7 +58,7 @@ pub(super) fn gate(results: &[Evaluation]) -> Markup {
         thead { tr { @for name in ["model", "temperature", "threshold", "kept local,\u{a0}%", "right of kept,\u{a0}%", "unsafe,\u{a0}%",
             "over-escalated,\u{a0}%"] { th { (name) } } } }
         tbody { @for result in results { @let gate = &result.gate; tr {
-            td { (result.model) }
+            td.model { (result.model) }
             td { (format!("{:.3}", result.temperature)) }
             td { (format!("{:.3}", gate.threshold))
                 @if let Some(guarantee) = &gate.guarantee { small {
@@ -84,7 +87,7 @@ fn unscored(result: &Evaluation) -> Markup {
 pub(super) fn models(results: &[Evaluation]) -> Markup {
     html! { dl.models { @for result in results {
         dt { (result.model) }
-        dd { (identity(result)) "." }
+        dd { (identity(result).join("; ")) "." }
     } } }
 }
 
@@ -92,10 +95,10 @@ pub(super) fn models(results: &[Evaluation]) -> Markup {
 pub(super) fn differences(differences: &[&Difference]) -> Markup {
     let points = |value: f64| format!("{:+.1}", 100.0 * value);
     html! { div.wide { table {
-        thead { tr { th { "model" } th { "less" } th { "accuracy, points" } th { "macro-F1, points" } } }
+        thead { tr { th { "model" } th.model { "less" } th { "accuracy, points" } th { "macro\u{2011}F1, points" } } }
         tbody { @for difference in differences { tr {
-            td { (difference.model) }
-            td { (difference.baseline) }
+            td.model { (difference.model) }
+            td.model { (difference.baseline) }
             td { (points(difference.accuracy)) small { (range(difference.accuracy_interval)) } }
             td { (points(difference.macro_f1)) small { (range(difference.macro_f1_interval)) } }
         } } }
@@ -125,7 +128,7 @@ fn spaced(label: &str) -> String {
 
 /// Precision, recall and F1 of each intent and model.
 pub(super) fn intents(results: &[Evaluation]) -> Markup {
-    html! { div.wide { table {
+    html! { @for results in results.chunks(ABREAST) { div.wide { table {
         thead {
             tr { th { "" } th { "" } @for result in results { th.over.start colspan="3" { (result.model) } } }
             tr { th { "intent" } th { "n" }
@@ -138,12 +141,12 @@ pub(super) fn intents(results: &[Evaluation]) -> Markup {
                 td.start { (percent(scores.precision)) } td { (percent(scores.recall)) } td { (percent(scores.f1)) }
             }
         } } }
-    } } }
+    } } } }
 }
 
 /// Accuracy and gate of each slice and model.
 pub(super) fn slices(results: &[Evaluation]) -> Markup {
-    html! { div.wide { table {
+    html! { @for results in results.chunks(ABREAST) { div.wide { table {
         thead {
             tr { th { "" } th { "" } @for result in results { th.over.start colspan="4" { (result.model) } } }
             tr { th { "slice" } th { "n" }
@@ -154,7 +157,7 @@ pub(super) fn slices(results: &[Evaluation]) -> Markup {
             td { (slice.n) }
             @for (_, slice) in results.iter().filter_map(|result| result.slices.get(index)) { (slice_cells(slice)) }
         } } }
-    } } }
+    } } } }
 }
 
 fn slice_cells(slice: &Slice) -> Markup {
