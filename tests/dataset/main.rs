@@ -8,8 +8,8 @@ mod faults;
 use std::collections::{BTreeMap, BTreeSet};
 
 use relayops_intent::dataset::{
-    self, Corpus, Example, FAMILY_CAP, Files, Half, NOISY_PER_INTENT, PER_INTENT, SEED, SEEDS_PER_INTENT,
-    Source, Splits,
+    self, CalibrationPart, Corpus, Example, FAMILY_CAP, Files, Half, NOISY_PER_INTENT, PER_INTENT, SEED,
+    SEEDS_PER_INTENT, Source, Splits,
 };
 use relayops_intent::pack::IntentConfig;
 use serde_json::Value;
@@ -203,6 +203,13 @@ fn evaluation_sets_are_as_the_card_says() {
     assert!(adversarial.iter().all(|message| message.half.is_none()));
     let half = |half| dev.iter().filter(|message| message.half == Some(half)).count();
     assert_eq!((half(Half::Choose), half(Half::Calibrate)), (292, 291));
+    let part = |part| dev.iter().filter(|message| message.calibrates() == Some(part)).count();
+    assert_eq!((part(CalibrationPart::Temperature), part(CalibrationPart::Threshold)), (145, 146));
+    assert!(adversarial.iter().all(|message| message.calibrates().is_none()));
+    let card = include_str!("../../data/README.md");
+    for row in ["| odd | 292 |", "| 0 modulo 4 | 145 |", "| 2 modulo 4 | 146 |"] {
+        assert!(card.contains(row), "the card lacks {row:?}");
+    }
     let slices: BTreeSet<&str> =
         adversarial.iter().chain(&dev).map(|message| message.slice.as_str()).collect();
     assert_eq!(slices.len(), 24);
