@@ -34,6 +34,12 @@ impl Decision {
         Self { route: Route::Escalate, reason: reason.into() }
     }
 
+    /// Whether this is what became of an error.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.reason.starts_with("error:")
+    }
+
     /// What an error becomes.
     #[must_use]
     pub fn error(error: &IntentError) -> Self {

@@ -56,7 +56,15 @@ fn one_model_and_one_file_print_the_object_itself() {
     assert_eq!(result["confusion"]["unknown"]["greeting"], 1);
     assert_eq!(result["per_class"]["billing"]["support"], 2);
     assert_eq!(result["slices"]["money"]["n"], 2);
-    assert_eq!(result["unsafe_local_rate"].as_f64().unwrap() * 3.0, result["unsafe_local"].as_f64().unwrap());
+    assert_eq!((&result["must_escalate"], &result["unsafe_local"]), (&3.into(), &0.into()));
+    assert_eq!((&result["file"], &result["trained_on"]["extra"]), (&Value::Null, &false.into()));
+    assert_eq!(result["temperature_from"]["on"], "dev.jsonl, ids 0 modulo 4");
+    assert_eq!(
+        result["interval_method"],
+        serde_json::json!({
+            "figures": "cluster-bootstrap over groups", "rates": "cluster-bootstrap over groups", "n": 4, "groups": 3
+        })
+    );
     let error = &result["errors"][0];
     assert_eq!(
         (&error["text"], &error["expected"], &error["predicted"]),
@@ -70,6 +78,8 @@ fn one_model_and_one_file_print_the_object_itself() {
     // At threshold 0 all that the policy allows stays: all but what is answered billing.
     let open = json(&["eval", "--model", "keyword", "--jsonl", &lines, "--json", "--threshold", "0"]);
     assert_eq!((&open["coverage"], &open["unsafe_local"]), (&0.5.into(), &1.into()));
+    assert!((open["unsafe_local_rate"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);
+    assert_eq!(open["threshold_from"]["kind"], "argument");
 }
 
 #[test]
@@ -106,7 +116,19 @@ fn without_json_it_is_a_table_and_a_report_is_one_file() {
     let output = relayops(&["eval", "--jsonl", &lines, "--report", report.to_str().unwrap()]);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
-    for expected in ["n = 4, 3 groups", "complement-nb", "macro-F1", "reset_device"] {
+    let tables = text.lines().filter(|line| line.starts_with(' ') || line.starts_with('─'));
+    assert!(tables.map(|line| line.chars().count()).max().unwrap() <= 120, "{text}");
+    for expected in [
+        "n = 4 in 3 groups; intervals: cluster-bootstrap over groups",
+        "macro-F1",
+        "AURC",
+        "threshold",
+        "temp.",
+        "over",
+        "reset_device",
+        "  trained on 1428 messages: the train part for seed 13, without extra.jsonl",
+        "fitted on 145 messages (dev.jsonl, ids 0 modulo 4)",
+    ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     let html = std::fs::read_to_string(report.join("report.html")).unwrap();
@@ -153,6 +175,7 @@ fn bad_usage_exits_2_and_names_the_option() {
         (vec!["--sgr-risk", "0.1", "--threshold", "0.5"], "--threshold"),
         (vec!["--model", "keyword", "--system-prompt", model], "--system-prompt"),
         (vec!["--model", "keyword", "complement-nb", "--save-config", "x"], "--save-config"),
+        (vec!["--model", "keyword", "--save-config", "x"], "keyword takes no --config"),
         (vec!["--model", "keyword", "keyword"], "--model"),
         (vec!["--set", "adversarial", "adversarial"], "--set"),
         (vec!["--jsonl", model, "--jsonl", model], "--jsonl"),
@@ -188,16 +211,147 @@ fn a_model_file_is_evaluated_and_its_configuration_saved_and_used() {
 }
 
 #[test]
-fn a_threshold_is_chosen_for_a_stated_risk_or_refused() {
+fn a_threshold_is_chosen_for_a_stated_risk() {
     let args = ["eval", "--model", "complement-nb", "--set", "dev", "--json"];
     let result = json(&[&args[..], &["--sgr-risk", "0.6", "--sgr-delta", "0.1"]].concat());
     let guarantee = &result["guarantee"];
+    assert_eq!((&guarantee["found"], &guarantee["risk"]), (&true.into(), &0.6.into()));
+    assert_eq!((&guarantee["delta"], &guarantee["n"]), (&0.1.into(), &146.into()));
+    // Not what the temperature was fitted on.
+    assert_eq!(guarantee["chosen_on"], "dev.jsonl, ids 2 modulo 4");
+    assert_eq!(result["temperature_from"]["on"], "dev.jsonl, ids 0 modulo 4");
     assert!(guarantee["bound"].as_f64().unwrap() <= 0.6 && guarantee["accepted"].as_u64().unwrap() > 0);
     let [chosen, in_force] = [guarantee, &result].map(|object| object["threshold"].as_f64().unwrap());
     assert!((chosen - in_force).abs() < 1e-7, "{chosen} {in_force}");
-    let refused = relayops(&[&args[..], &["--sgr-risk", "0.0001"]].concat());
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("no threshold keeps the risk under 0.0001"), "{}", stderr(&refused));
+}
+
+#[test]
+fn one_model_without_a_promise_does_not_end_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = file(folder.path(), "lines.jsonl", LINES);
+    let args = ["eval", "--model", "keyword", "complement-nb", "--jsonl", &lines, "--sgr-risk", "0.6"];
+    let output = relayops(&[&args[..], &["--json"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [keyword, nb] = [0, 1].map(|index| &result["results"][index]);
+    assert_eq!((&keyword["guarantee"]["found"], &nb["guarantee"]["found"]), (&false.into(), &true.into()));
+    assert!(keyword["guarantee"]["threshold"].is_null() && keyword["guarantee"]["n"] == 146);
+    assert_eq!(
+        (&keyword["threshold"], &keyword["threshold_from"]["kind"]),
+        (&0.55.into(), &"configuration".into())
+    );
+    let told = stderr(&output);
+    assert_eq!(told.matches("no threshold keeps the share of wrong labels under 0.6").count(), 1, "{told}");
+    assert!(told.contains("keyword: no threshold") && told.contains("nothing is promised"), "{told}");
+    let table = stdout(&relayops(&args));
+    assert!(table.contains("no promise") && table.contains("risk <= "), "{table}");
+}
+
+#[test]
+fn what_a_model_fails_on_is_counted_and_fails_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short.gguf");
+    let context = Some(candle_core::quantized::gguf_file::Value::U32(64));
+    let metadata = vec![("qwen2.context_length".to_owned(), context)];
+    TinyQwen2 { metadata, ..TinyQwen2::default() }.write_file(&path).unwrap();
+    let long = "the tea is cold ".repeat(60);
+    let lines = format!(
+        "{}\n{}\n{}\n",
+        serde_json::json!({ "text": long, "intent": "unknown" }),
+        serde_json::json!({ "text": format!("{long} again"), "intent": "greeting" }),
+        serde_json::json!({ "text": "x ".repeat(1_500), "intent": "unknown" }),
+    );
+    let lines = file(folder.path(), "lines.jsonl", &format!("{LINES}{lines}"));
+    let system = file(folder.path(), "system.txt", "Intents.");
+    let config = folder.path().join("config.json");
+    let args = [
+        "eval",
+        "--model",
+        path.to_str().unwrap(),
+        "--jsonl",
+        &lines,
+        "--system-prompt",
+        &system,
+        "--save-config",
+        config.to_str().unwrap(),
+        "--json",
+    ];
+    let output = relayops(&args);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let told = stderr(&output);
+    assert!(told.contains("2 of 7 messages") && told.contains("(2 error:inference)"), "{told}");
+    assert!(told.contains("is not written") && !config.exists(), "{told}");
+    // Everything else is there all the same.
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&result["n"], &result["failed"], &result["unscored"]), (&7.into(), &2.into(), &3.into()));
+    assert_eq!(result["unscored_reasons"], serde_json::json!({ "error:inference": 2, "too_long": 1 }));
+    // `unknown` is what the first is labelled and what a caller gets; still wrong. The third is a policy's answer.
+    let wrong: Vec<&Value> =
+        result["errors"].as_array().unwrap().iter().filter(|e| e["predicted"].is_null()).collect();
+    assert_eq!(wrong.len(), 2);
+    assert!(wrong.iter().any(|error| error["expected"] == "unknown"));
+    assert_eq!(result["per_class"]["unknown"]["failed"], 1);
+    assert!(result["configuration"].as_str().unwrap().ends_with("system.txt"));
+}
+
+#[test]
+fn two_files_of_one_name_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = file(folder.path(), "lines.jsonl", LINES);
+    let paths = [("a", 13), ("b", 14)].map(|(name, seed)| {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        let path = folder.path().join(name).join("tiny.gguf");
+        TinyQwen2 { seed, ..TinyQwen2::default() }.write_file(&path).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let result = json(&["eval", "--model", &paths[0], &paths[1], "--jsonl", &lines, "--json"]);
+    for (result, (title, path)) in
+        result["results"].as_array().unwrap().iter().zip([("a/tiny", &paths[0]), ("b/tiny", &paths[1])])
+    {
+        let bytes = std::fs::read(path).unwrap();
+        assert_eq!(result["model"], title);
+        let sha256 = relayops_intent::dataset::sha256(&bytes);
+        assert_eq!(
+            result["file"],
+            serde_json::json!({ "path": path, "bytes": bytes.len(), "sha256": sha256 })
+        );
+        assert_eq!((&result["trained_on"], &result["configuration"]), (&Value::Null, &"built in".into()));
+        assert_eq!(result["temperature_from"]["kind"], "configuration");
+    }
+    assert_eq!(result["differences"][0]["model"], "b/tiny");
+}
+
+#[test]
+fn a_configuration_replaces_the_old_one_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = file(folder.path(), "lines.jsonl", LINES);
+    let model = tiny(folder.path());
+    let out = folder.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let config = file(&out, "config.json", "old");
+    let args = ["eval", "--model", model.to_str().unwrap(), "--jsonl", &lines, "--save-config", &config];
+    // Nothing can be promised, so nothing is to be relied on.
+    let output = relayops(&[&args[..], &["--sgr-risk", "0.0001"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("is not written: no threshold was found"), "{}", stderr(&output));
+    // A report that can't be written comes first.
+    let output = relayops(&[&args[..], &["--report", &lines]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&config).unwrap(), "old");
+    assert!(relayops(&args).status.success());
+    assert!(std::fs::read_to_string(&config).unwrap().starts_with('{'));
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1, "nothing unfinished is left");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let marked = file(folder.path(), "marked.jsonl", &format!("\u{feff}{LINES}"));
+    let result = json(&["eval", "--model", "keyword", "--jsonl", &marked, "--json"]);
+    assert_eq!((&result["n"], &result["accuracy"]), (&4.into(), &0.75.into()));
+    let output = relayops(&["classify", "--model", "keyword", "--jsonl", &marked]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&output).lines().next(), Some("{\"intent\": \"reset_device\"}"));
 }
 
 #[test]

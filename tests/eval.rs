@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use relayops_intent::classifier::{Classifier, LabelModel, ModelInfo};
+use relayops_intent::dataset::CalibrationPart;
+use relayops_intent::eval::identity::{FileIdentity, ModelIdentity, Origin, TrainedOn};
 use relayops_intent::eval::metrics::bootstrap::Bootstrap;
-use relayops_intent::eval::metrics::intervals::upper_bound;
-use relayops_intent::eval::sets::{BuiltIn, EvalSet, Labelled, calibration_half};
-use relayops_intent::eval::{Evaluator, Options, compare, evaluate, report};
+use relayops_intent::eval::metrics::intervals::{clopper_pearson, upper_bound};
+use relayops_intent::eval::sets::{BuiltIn, EvalSet, Labelled, calibration};
+use relayops_intent::eval::sgr::RiskTarget;
+use relayops_intent::eval::{Evaluation, Evaluator, Options, compare, evaluate, report};
 use relayops_intent::pack::IntentConfig;
 use relayops_intent::scoring::Scores;
 use relayops_intent::{IntentError, Result};
@@ -66,7 +69,7 @@ fn set(lines: &[(&str, &str, &str)]) -> EvalSet {
     EvalSet { name: "scripted".to_owned(), messages: lines.iter().map(message).collect() }
 }
 
-fn evaluated(set: &EvalSet) -> relayops_intent::eval::Evaluation {
+fn evaluated(set: &EvalSet) -> Evaluation {
     let mut evaluator = scripted("script");
     evaluator.read(&set.messages, || ()).unwrap();
     evaluate(&evaluator, set, Options::default()).unwrap()
@@ -86,13 +89,14 @@ fn an_evaluation_by_hand() {
         (&long, "device_faq", "long"),
     ]);
     let e = evaluated(&set);
-    assert_eq!((e.n, e.units, e.unscored), (8, 8, 2));
+    assert_eq!((e.n, e.units, e.unscored, e.failed), (8, 8, 2, 1));
     assert_eq!(
         e.unscored_reasons.iter().map(|(r, n)| (r.as_str(), *n)).collect::<Vec<_>>(),
         [("error:inference", 1), ("too_long", 1)]
     );
-    // A failure is answered `unknown`, which here is right; the long one is wrong.
-    assert_close(e.labels.accuracy, 5.0 / 8.0, 1e-12);
+    // A caller gets `unknown` for a failure, which is what the label says, but nothing was recognised: wrong. A long one
+    // is answered by policy, which here is wrong too.
+    assert_close(e.labels.accuracy, 4.0 / 8.0, 1e-12);
     assert_close(e.gate.coverage, 3.0 / 8.0, 1e-12);
     assert_close(e.gate.selective_accuracy.unwrap(), 1.0 / 3.0, 1e-12);
     assert_eq!((e.gate.unsafe_local, e.gate.must_escalate), (2, 5));
@@ -102,14 +106,169 @@ fn an_evaluation_by_hand() {
     let near = e.near_out_of_scope.unwrap();
     assert_eq!((near.n, near.recall, near.escalated), (2, 0.5, 0.5));
     let far = e.far_out_of_scope.unwrap();
-    assert_eq!((far.n, far.recall, far.escalated), (2, 1.0, 1.0));
+    assert_eq!((far.n, far.recall, far.escalated), (2, 0.5, 1.0));
     // Errors above 0.9 among the scored ones: one of two.
     assert_close(e.calibration.confident_error_share.unwrap(), 0.5, 1e-12);
-    let errors: Vec<(&str, Option<f64>)> =
-        e.errors.iter().map(|m| (m.predicted.as_str(), m.confidence.map(|c| (c * 100.0).round()))).collect();
-    assert_eq!(errors, [("device_faq", Some(95.0)), ("reset_device", Some(80.0)), ("unknown", None)]);
+    let errors: Vec<(Option<&str>, Option<f64>)> = e
+        .errors
+        .iter()
+        .map(|m| (m.predicted.as_deref(), m.confidence.map(|c| (c * 100.0).round())))
+        .collect();
+    assert_eq!(
+        errors,
+        [
+            (Some("device_faq"), Some(95.0)),
+            (Some("reset_device"), Some(80.0)),
+            (None, None),
+            (Some("unknown"), None)
+        ]
+    );
     let slices: Vec<(&str, usize)> = e.slices.iter().map(|(name, slice)| (name.as_str(), slice.n)).collect();
     assert_eq!(slices, [("core", 3), ("far_oos", 2), ("long", 1), ("near_oos", 2)]);
+}
+
+#[test]
+fn what_could_not_be_scored_is_neither_calibrated_nor_right() {
+    let long = "a".repeat(2_001);
+    let failing = evaluated(&set(&[("no script here", "unknown", "core"), ("nor here", "greeting", "core")]));
+    let json = serde_json::to_value(&failing).unwrap();
+    for field in ["ece", "ece_debiased", "ece_debiased_interval", "brier", "nll", "confident_error_share"] {
+        assert!(json[field].is_null(), "{field}");
+    }
+    assert_eq!((&json["accuracy"], &json["failed"]), (&0.0.into(), &2.into()));
+    assert_eq!(json["per_class"]["unknown"]["failed"], 1);
+    assert!(json["errors"].as_array().unwrap().iter().all(|error| error["predicted"].is_null()));
+    let html = report::html(&[failing], &[]).unwrap();
+    assert!(html.contains("(failed)") && !html.contains("NaN"));
+    // Too long is a policy's answer, not a failure.
+    let policy = evaluated(&set(&[(&long, "unknown", "core")]));
+    assert_eq!((policy.labels.accuracy, policy.failed, policy.unscored), (1.0, 0, 1));
+    assert_eq!(policy.calibration.ece, None);
+}
+
+/// `groups` groups of `size` messages each; of every third group all are kept though they must not be.
+fn grouped(groups: usize, size: usize) -> EvalSet {
+    let message = |index: usize| {
+        let group = index / size;
+        let text = if group.is_multiple_of(3) { format!("0 0.9 {index}") } else { format!("3 0.9 {index}") };
+        Labelled { text, intent: "billing".to_owned(), slice: None, group: Some(format!("g{group}")) }
+    };
+    EvalSet { name: "grouped".to_owned(), messages: (0..groups * size).map(message).collect() }
+}
+
+#[test]
+fn the_gates_intervals_know_groups_and_say_so() {
+    let with = grouped(60, 6);
+    let mut without = with.clone();
+    without.messages.iter_mut().for_each(|message| message.group = None);
+    let (with_groups, single) = (evaluated(&with), evaluated(&without));
+    assert_eq!(
+        serde_json::to_value(with_groups.interval_method).unwrap(),
+        serde_json::json!({
+            "figures": "cluster-bootstrap over groups", "rates": "cluster-bootstrap over groups", "n": 360, "groups": 60
+        })
+    );
+    assert_eq!(
+        serde_json::to_value(single.interval_method).unwrap(),
+        serde_json::json!({ "figures": "bootstrap", "rates": "clopper-pearson", "n": 360, "groups": null })
+    );
+    assert_eq!(with_groups.gate.unsafe_local, 120);
+    assert_eq!(single.gate.unsafe_local_upper, Some(upper_bound(120, 360, 0.05)));
+    assert_eq!(single.gate.coverage_interval, Some(clopper_pearson(120, 360, 0.95)));
+    // Sixty trials: binomial(60, 1/3) / 60 has its 95% quantile at 26/60; of 360 the bound would be 0.376.
+    assert_close(with_groups.gate.unsafe_local_upper.unwrap(), 26.0 / 60.0, 0.02);
+    let width = |evaluation: &Evaluation| {
+        let of = |interval: Option<relayops_intent::eval::metrics::Interval>| {
+            interval.map(|interval| interval.high - interval.low).unwrap()
+        };
+        [of(evaluation.gate.coverage_interval), of(evaluation.labels.accuracy_interval)]
+    };
+    for (wide, narrow) in width(&with_groups).into_iter().zip(width(&single)) {
+        // The square root of six, about.
+        assert!((2.0..3.0).contains(&(wide / narrow)), "{wide} {narrow}");
+    }
+    let mut worse = with_groups.clone();
+    worse.outcomes.iter_mut().take(60).for_each(|outcome| outcome.predicted = None);
+    let difference = compare(&with_groups, &worse, &with, Bootstrap::default()).unwrap();
+    assert_eq!(serde_json::to_value(difference).unwrap()["interval_method"], "cluster-bootstrap over groups");
+    let html = report::html(&[with_groups], &[]).unwrap();
+    assert!(html.contains("n = 360 in 60 groups; intervals: cluster-bootstrap over groups"));
+    let html = report::html(&[single], &[]).unwrap();
+    assert!(html.contains("n = 360; intervals: bootstrap; of the gate and of slices: clopper-pearson"));
+}
+
+#[test]
+fn results_say_which_model_it_was() {
+    let set = set(&[("0 0.9", "reset_device", "core")]);
+    let unknown = serde_json::to_value(evaluated(&set)).unwrap();
+    assert!(unknown["file"].is_null() && unknown["trained_on"].is_null());
+    assert_eq!(unknown["temperature_from"], serde_json::json!({ "kind": "configuration" }));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.bin");
+    std::fs::write(&path, "abc").unwrap();
+    let file = FileIdentity::of(&path).unwrap();
+    let identity = ModelIdentity {
+        file: Some(file),
+        trained_on: Some(TrainedOn { data: "the <b>train</b> part".to_owned(), extra: true }),
+        configuration: Some("pack.json".to_owned()),
+    };
+    let mut evaluator = scripted("script").with_identity(identity);
+    evaluator.read(&set.messages, || ()).unwrap();
+    let known = evaluate(&evaluator, &set, Options::default()).unwrap();
+    let json = serde_json::to_value(&known).unwrap();
+    assert_eq!(json["file"]["bytes"], 3);
+    // Of FIPS 180-2, appendix B.1.
+    let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(json["file"]["sha256"], abc);
+    assert_eq!(json["trained_on"], serde_json::json!({ "data": "the <b>train</b> part", "extra": true }));
+    let html = report::html(&[known], &[]).unwrap();
+    for said in [abc, "the &lt;b&gt;train&lt;/b&gt; part, with extra.jsonl", "configuration: pack.json"] {
+        assert!(html.contains(said), "{said}");
+    }
+    assert_eq!(FileIdentity::of(&folder.path().join("none")).unwrap_err().code(), "io");
+}
+
+#[test]
+fn a_promise_is_in_the_results_whether_found_or_not() {
+    // Eighty answers of which the surer sixty are right; a third of the rest is never local.
+    let mut lines: Vec<(String, &str)> = (0..60).map(|i| (format!("0 0.9{i:03}"), "reset_device")).collect();
+    lines.extend((0..20).map(|i| (format!("0 0.7{i:03}"), "device_faq")));
+    lines.extend((0..40).map(|i| (format!("3 0.8 {i}"), "billing")));
+    let lines: Vec<(&str, &str, &str)> =
+        lines.iter().map(|(text, intent)| (&**text, *intent, "core")).collect();
+    let sample = EvalSet { name: "the sample".to_owned(), ..set(&lines) };
+    let mut evaluator = scripted("script");
+    evaluator.read(&sample.messages, || ()).unwrap();
+    let before = evaluator.config().threshold;
+    let impossible = RiskTarget { risk: 0.001, delta: 0.05 };
+    assert!(!evaluator.guarantee(&sample, impossible).unwrap().found);
+    assert_eq!((evaluator.config().threshold, evaluator.threshold_from()), (before, &Origin::Configuration));
+    let none = evaluate(&evaluator, &sample, Options::default()).unwrap();
+    let json = serde_json::to_value(&none).unwrap();
+    assert_eq!(
+        json["guarantee"],
+        serde_json::json!({
+            "found": false, "risk": 0.001, "delta": 0.05, "chosen_on": "the sample", "n": 120, "candidates": 80,
+            "threshold": null, "bound": null, "accepted": null, "observed_risk": null
+        })
+    );
+    assert!(report::html(&[none], &[]).unwrap().contains("nothing is promised"));
+    let found = evaluator.guarantee(&sample, RiskTarget { risk: 0.2, delta: 0.05 }).unwrap().clone();
+    assert!(found.found && found.bound.unwrap() <= 0.2 && found.threshold.unwrap() > 0.7, "{found:?}");
+    assert_eq!(evaluator.threshold_from(), &Origin::Fitted { on: "the sample".to_owned(), n: 120 });
+    let promised = evaluate(&evaluator, &sample, Options::default()).unwrap();
+    assert_close(f64::from(promised.gate.threshold), found.threshold.unwrap(), 1e-7);
+    assert!(
+        report::html(&[promised], &[])
+            .unwrap()
+            .contains("for messages like those it was chosen on: 120 messages")
+    );
+    // Whatever changes the confidences or the threshold ends the promise.
+    evaluator.calibrate(&sample).unwrap();
+    assert_eq!(evaluator.guaranteed(), None);
+    evaluator.guarantee(&sample, RiskTarget { risk: 0.2, delta: 0.05 }).unwrap();
+    evaluator.set_threshold(0.5).unwrap();
+    assert_eq!((evaluator.guaranteed(), evaluator.threshold_from()), (None, &Origin::Argument));
 }
 
 #[test]
@@ -167,7 +326,7 @@ fn each_text_is_asked_about_once_and_calibration_needs_no_second_look() {
     evaluator.read(&messages.messages, || steps += 1).unwrap();
     assert_eq!(steps, 3);
     let before = evaluator.answers(&messages.messages).unwrap();
-    let temperature = evaluator.calibrate(&messages.messages).unwrap();
+    let temperature = evaluator.calibrate(&messages).unwrap();
     let after = evaluator.answers(&messages.messages).unwrap();
     assert!(temperature > 1.0 && after[0].outcome.confidence() < before[0].outcome.confidence());
     // Right in two of three, and that is what it now says.
@@ -189,7 +348,7 @@ fn models_are_compared_on_the_same_draws() {
     // Unpaired, this interval would be wide.
     assert_eq!((same.accuracy, interval.low, interval.high), (0.0, 0.0, 0.0));
     let mut worse = a.clone();
-    worse.outcomes[0].predicted = 5;
+    worse.outcomes[0].predicted = Some(5);
     worse.labels.accuracy = 0.5;
     let difference = compare(&a, &worse, &set, Bootstrap::default()).unwrap();
     assert_close(difference.accuracy, 0.25, 1e-12);
@@ -225,9 +384,29 @@ fn the_report_escapes_text_and_asks_for_nothing() {
 fn built_in_sets_are_what_they_say() {
     let adversarial = BuiltIn::Adversarial.load().unwrap();
     assert!(adversarial.messages.len() >= 300);
-    let (dev, calibration) = (BuiltIn::Dev.load().unwrap(), calibration_half().unwrap());
-    assert!(dev.messages.len() + calibration.len() >= 400);
-    let texts: std::collections::HashSet<&str> = calibration.iter().map(|m| m.text.as_str()).collect();
+    let (dev, half) = (BuiltIn::Dev.load().unwrap(), BuiltIn::DevCalibrate.load().unwrap());
+    assert_eq!((dev.messages.len(), half.messages.len()), (292, 291));
+    // The other half has two parts without a common message: what a threshold is promised on shaped no confidence.
+    let parts =
+        [CalibrationPart::Temperature, CalibrationPart::Threshold].map(|part| calibration(part).unwrap());
+    let sizes = parts.each_ref().map(|part| part.messages.len());
+    assert_eq!(sizes, [145, 146]);
+    assert_eq!(
+        parts.each_ref().map(|part| part.name.as_str()),
+        ["dev.jsonl, ids 0 modulo 4", "dev.jsonl, ids 2 modulo 4"]
+    );
+    let texts: std::collections::HashSet<&str> =
+        parts.iter().flat_map(|part| &part.messages).map(|m| m.text.as_str()).collect();
+    assert_eq!(texts.len(), 291);
+    assert!(half.messages.iter().all(|message| texts.contains(message.text.as_str())));
+    for message in relayops_intent::dataset::dev().unwrap() {
+        let part = match message.id[4..].parse::<u32>().unwrap() % 4 {
+            0 => Some(CalibrationPart::Temperature),
+            2 => Some(CalibrationPart::Threshold),
+            _ => None,
+        };
+        assert_eq!(message.calibrates(), part, "{}", message.id);
+    }
     // Nothing is fitted on what judges.
     for message in
         dev.messages.iter().chain(&adversarial.messages).chain(&BuiltIn::HeldOut.load().unwrap().messages)

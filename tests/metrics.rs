@@ -7,6 +7,7 @@ use relayops_intent::eval::metrics::calibration::{bins, brier, confident_errors,
 use relayops_intent::eval::metrics::classification::Confusion;
 use relayops_intent::eval::metrics::gate::GateCounts;
 use relayops_intent::eval::metrics::intervals::{clopper_pearson, upper_bound};
+use relayops_intent::eval::metrics::rates::{Method, Rates};
 use relayops_intent::eval::metrics::selective::RiskCoverage;
 use relayops_intent::eval::metrics::{Outcome, Point};
 use relayops_intent::eval::sgr::{RiskTarget, guarantee_risk};
@@ -35,7 +36,8 @@ fn fixture(name: &str) -> Value {
 #[test]
 fn confusion_by_hand() {
     // gold a: a a b; gold b: b; gold c: none, answered once for a b.
-    let confusion = Confusion::new(4, [(0, 0), (0, 0), (0, 1), (1, 1), (1, 2)]);
+    let answered = [(0, 0), (0, 0), (0, 1), (1, 1), (1, 2)].map(|(gold, predicted)| (gold, Some(predicted)));
+    let confusion = Confusion::new(4, answered);
     assert_eq!(confusion.counts()[0], [2, 1, 0, 0]);
     assert_close(confusion.accuracy(), 3.0 / 5.0, 1e-12);
     let scores = confusion.per_class();
@@ -47,6 +49,14 @@ fn confusion_by_hand() {
     // Class 3 occurs nowhere and does not count.
     assert_close(confusion.macro_f1(), (0.8 + 0.5 + 0.0) / 3.0, 1e-12);
     assert_eq!(Confusion::new(2, []).macro_f1(), 0.0);
+    // A message without an answer is in no column, and wrong all the same.
+    let failed = Confusion::new(4, answered.into_iter().chain([(1, None), (1, None), (9, None)]));
+    assert_eq!((failed.counts(), failed.total()), (confusion.counts(), 7));
+    assert_close(failed.accuracy(), 3.0 / 7.0, 1e-12);
+    let scores = failed.per_class()[1];
+    assert_eq!((scores.support, scores.failed), (4, 2));
+    assert_close(scores.recall, 1.0 / 4.0, 1e-12);
+    assert_close(scores.f1, 2.0 / 6.0, 1e-12);
 }
 
 #[test]
@@ -58,10 +68,12 @@ fn calibration_by_hand() {
     assert_close(five[0].confidence, 0.15, 1e-12);
     assert_close(five[0].accuracy, 0.5, 1e-12);
     // 2/5 * 0.35 + 2/5 * 0.25 + 1/5 * 0
-    assert_close(ece(&five), 0.24, 1e-12);
-    assert!(ece_debiased(&five) < ece(&five));
+    assert_close(ece(&five).unwrap(), 0.24, 1e-12);
+    // Both full bins deviate by sqrt(1/2 * 1/2 / 2) = 0.35355. The mean of |X| for a normal X of that deviation is
+    // 0.41005 about 0.35 and 0.34982 about 0.25; the third bin does not vary. 0.24 - 2/5 * (0.06005 + 0.09982):
+    assert_close(ece_debiased(&five).unwrap(), 0.17605, 1e-5);
     assert_eq!(confident_errors(&points, 0.75), (1, 2));
-    assert_eq!((ece(&bins(&[], 15)), ece_debiased(&bins(&[], 15))), (0.0, 0.0));
+    assert_eq!((ece(&bins(&[], 15)), ece_debiased(&bins(&[], 15))), (None, None));
     let p: [&[f64]; 2] = [&[0.5, 0.5, 0.0], &[0.0, 0.25, 0.75]];
     // (0.25 + 0.25) and (0.0625 + 0.0625)
     assert_close(brier([(0, p[0]), (2, p[1])]).unwrap(), (0.5 + 0.125) / 2.0, 1e-12);
@@ -73,16 +85,18 @@ fn calibration_by_hand() {
 
 #[test]
 fn debiasing_removes_part_of_what_noise_alone_makes() {
-    // Perfectly calibrated at 0.7: 400 sets of 60 predictions whose share of right answers is drawn with that chance.
+    // Perfectly calibrated at 0.7: 4,000 sets of 60 predictions whose share of right answers is drawn with that chance.
     let mut random = fastrand::Rng::with_seed(7);
     let (mut plain, mut debiased) = (0.0, 0.0);
-    for _ in 0..400 {
+    for _ in 0..4_000 {
         let drawn: Vec<(f64, bool)> = (0..60).map(|_| (0.7, random.f64() < 0.7)).collect();
         let bins = bins(&points(&drawn), 15);
-        plain += ece(&bins) / 400.0;
-        debiased += ece_debiased(&bins) / 400.0;
+        plain += ece(&bins).unwrap() / 4_000.0;
+        debiased += ece_debiased(&bins).unwrap() / 4_000.0;
     }
-    assert!(plain > 0.04 && debiased < 0.8 * plain, "{plain} {debiased}");
+    // Summed over the 61 possible counts, each with its binomial chance; the tolerance is three standard errors.
+    assert_close(plain, 0.046958, 0.0018);
+    assert_close(debiased, 0.035943, 0.0019);
 }
 
 #[test]
@@ -108,7 +122,8 @@ fn selection_by_hand() {
 
 #[test]
 fn gate_by_hand() {
-    let outcome = |gold, predicted, local| Outcome { gold, predicted, probabilities: None, local };
+    let outcome =
+        |gold, predicted, local| Outcome { gold, predicted: Some(predicted), probabilities: None, local };
     let outcomes = [
         outcome(0, 0, true),
         outcome(0, 0, false),
@@ -135,7 +150,7 @@ fn outcomes(case: &Value) -> Vec<Outcome> {
         let p = floats(p);
         // The first of equals, as numpy's argmax.
         let predicted = (0..p.len()).rev().max_by(|a, b| p[*a].total_cmp(&p[*b])).unwrap();
-        Outcome { gold, predicted, probabilities: Some(p), local: false }
+        Outcome { gold, predicted: Some(predicted), probabilities: Some(p), local: false }
     };
     gold.zip(case["probabilities"].as_array().unwrap()).map(outcome).collect()
 }
@@ -166,9 +181,9 @@ fn scikit_learn_agrees() {
         close(nll(pairs()).unwrap(), "nll");
         let points: Vec<Point> = outcomes.iter().map(Outcome::point).collect();
         let bins = bins(&points, 15);
-        close(ece(&bins), "ece");
+        close(ece(&bins).unwrap(), "ece");
         // The reference integrates numerically.
-        assert_close(ece_debiased(&bins), expected["ece_debiased"].as_f64().unwrap(), 1e-5);
+        assert_close(ece_debiased(&bins).unwrap(), expected["ece_debiased"].as_f64().unwrap(), 1e-5);
         close(RiskCoverage::new(&points).aurc(), "aurc");
         close(RiskCoverage::new(&points).augrc(), "augrc");
     }
@@ -188,6 +203,69 @@ fn scipy_agrees_on_binomial_bounds() {
     // The rule of three, exactly: nothing in n leaves 1 - alpha^(1/n).
     assert_close(upper_bound(0, 100, 0.05), 1.0 - 0.05f64.powf(0.01), 1e-12);
     assert_eq!(upper_bound(0, 0, 0.05), 1.0);
+}
+
+#[test]
+fn rates_of_single_messages_are_exact() {
+    let rates = Rates::new(None, Bootstrap::default());
+    assert_eq!((rates.method(), rates.method().name()), (Method::ClopperPearson, "clopper-pearson"));
+    let trials: Vec<Option<bool>> = (0..50).map(|i| (i % 2 == 0).then_some(i < 14)).collect();
+    let bounds = rates.bounds(&trials).unwrap();
+    assert_eq!(bounds.interval, clopper_pearson(7, 25, 0.95));
+    assert_close(bounds.upper, upper_bound(7, 25, 0.05), 1e-12);
+    assert_eq!(rates.bounds(&[None, None]), None);
+}
+
+#[test]
+fn rates_of_groups_are_as_wide_as_groups_make_them() {
+    // Forty groups of six that succeed or fail as one, twenty each: forty trials, not 240.
+    let groups: Vec<Vec<usize>> = (0..40).map(|group| (6 * group..6 * group + 6).collect()).collect();
+    let trials: Vec<Option<bool>> = (0..240).map(|i| Some(i / 6 % 2 == 0)).collect();
+    let rates = Rates::new(Some(&groups), Bootstrap::default());
+    assert_eq!(serde_json::to_value(rates.method()).unwrap(), "cluster-bootstrap over groups");
+    let bounds = rates.bounds(&trials).unwrap();
+    // Binomial(40, 1/2) / 40: 2.5% quantile 14/40, 97.5% quantile 26/40, 95% quantile 25/40.
+    assert_close(bounds.interval.low, 0.35, 0.026);
+    assert_close(bounds.interval.high, 0.65, 0.026);
+    assert_close(bounds.upper, 0.625, 0.026);
+    let single = clopper_pearson(120, 240, 0.95);
+    assert!(single.high - single.low < 0.14, "{single:?} takes each message for a trial");
+    // Trials that do not count leave their group out: 20 groups with one trial each.
+    let one_each: Vec<Option<bool>> = (0..240).map(|i| (i % 12 == 0).then_some(true)).collect();
+    // Every draw would be all right: one trial a group instead.
+    assert_eq!(rates.bounds(&one_each).unwrap().interval, clopper_pearson(20, 20, 0.95));
+    let never = rates.bounds(&[Some(false); 240]).unwrap();
+    assert_close(never.upper, 1.0 - 0.05f64.powf(1.0 / 40.0), 1e-9);
+    // One event of 240: percentiles of draws would end near 3/240, below what single messages allow.
+    let mut rare = [Some(false); 240];
+    rare[7] = Some(true);
+    assert_close(rates.bounds(&rare).unwrap().upper, upper_bound(1, 240, 0.05), 1e-12);
+    assert_eq!(rates.bounds(&[None; 240]), None);
+}
+
+#[test]
+fn bounds_over_groups_hold_and_those_over_messages_do_not() {
+    // A group's chance is 0.1 or 0.9; true rate 0.5.
+    let groups: Vec<Vec<usize>> = (0..60).map(|group| (5 * group..5 * group + 5).collect()).collect();
+    let mut random = fastrand::Rng::with_seed(11);
+    let (mut grouped, mut single) = (0, 0);
+    for seed in 0..200 {
+        let mut trials = Vec::new();
+        for _ in 0..60 {
+            let chance = if random.bool() { 0.1 } else { 0.9 };
+            trials.extend((0..5).map(|_| Some(random.f64() < chance)));
+        }
+        let bootstrap = Bootstrap { replicates: 500, seed, ..Bootstrap::default() };
+        let holds = |rates: Rates| {
+            let interval = rates.bounds(&trials).unwrap().interval;
+            usize::from(interval.low <= 0.5 && 0.5 <= interval.high)
+        };
+        grouped += holds(Rates::new(Some(&groups), bootstrap));
+        single += holds(Rates::new(None, bootstrap));
+    }
+    // 95% are meant to: of 200, fewer than 178 would be a one in a thousand event.
+    assert!(grouped >= 178, "{grouped} of 200");
+    assert!(single < 160, "{single} of 200: too narrow, as they are for such messages");
 }
 
 #[test]
@@ -255,12 +333,26 @@ fn a_guaranteed_threshold_holds_its_promise() {
     }
 }
 
+/// The promise kept for no more than looking kept: the least threshold whose accepted messages, of those drawn, are wrong
+/// in a share of at most `risk`.
+fn unguarded(points: &[Point], risk: f64) -> Option<f64> {
+    let mut sorted = points.to_vec();
+    sorted.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+    let mut wrong = 0;
+    let looks_right = |(index, point): (usize, &Point)| {
+        wrong += usize::from(!point.correct);
+        (wrong as f64 <= risk * (index + 1) as f64).then_some(point.confidence)
+    };
+    sorted.iter().enumerate().filter_map(looks_right).last()
+}
+
 #[test]
 fn guaranteed_thresholds_fail_no_oftener_than_promised() {
-    // Confidence c is right with probability c; risk of accepting above t is (1 - t) / 2.
+    // Confidence c is right with probability c; risk of accepting above t is (1 - t) / 2, so 0.7 is the best threshold.
     let target = RiskTarget { risk: 0.15, delta: 0.1 };
+    let risk = |threshold: f64| (1.0 - threshold) / 2.0;
     let mut random = fastrand::Rng::with_seed(3);
-    let (mut broken, mut found) = (0, 0);
+    let (mut broken, mut broken_unguarded, mut thresholds) = (0, 0, 0.0);
     for _ in 0..200 {
         let drawn: Vec<(f64, bool)> = (0..2_000)
             .map(|_| {
@@ -268,11 +360,14 @@ fn guaranteed_thresholds_fail_no_oftener_than_promised() {
                 (confidence, random.f64() < confidence)
             })
             .collect();
-        if let Some(chosen) = guarantee_risk(&points(&drawn), target) {
-            found += 1;
-            broken += usize::from((1.0 - chosen.threshold) / 2.0 > target.risk);
-        }
+        let drawn = points(&drawn);
+        let chosen = guarantee_risk(&drawn, target).unwrap();
+        broken += usize::from(risk(chosen.threshold) > target.risk);
+        broken_unguarded += usize::from(risk(unguarded(&drawn, target.risk).unwrap()) > target.risk);
+        thresholds += chosen.threshold / 200.0;
     }
-    assert!(found > 150, "{found}");
     assert!(broken <= 20, "{broken} of 200");
+    // Neither by luck nor by keeping next to nothing.
+    assert!(broken_unguarded > 80, "{broken_unguarded} of 200");
+    assert!((0.7..0.8).contains(&thresholds), "{thresholds}");
 }

@@ -3,7 +3,7 @@
 //! - [`keyword`]: ordered rules, a table that can be read.
 //! - [`complement_nb`]: Complement Naive Bayes over word 1-3-grams, fitted in milliseconds on the training split.
 //!
-//! Both are calibrated as every model is: by one temperature, fitted on the calibration half of the development set.
+//! Both are calibrated as every model is: by one temperature, fitted on the development set's part for that.
 
 pub mod complement_nb;
 pub mod keyword;
@@ -16,9 +16,10 @@ pub use complement_nb::ComplementNb;
 pub use keyword::Keyword;
 
 use crate::classifier::{Classifier, LabelModel, ModelInfo};
-use crate::dataset::{self, Example, SEED};
+use crate::dataset::{self, CalibrationPart, Example, SEED};
 use crate::eval::Evaluator;
-use crate::eval::sets::calibration_half;
+use crate::eval::identity::{ModelIdentity, TrainedOn};
+use crate::eval::sets::calibration;
 use crate::pack::IntentConfig;
 use crate::{IntentError, Result};
 
@@ -49,15 +50,37 @@ impl Baseline {
     /// # Errors
     /// Those of building the dataset, and as [`fit`](Self::fit).
     pub fn classifier(self) -> Result<Classifier> {
-        self.fit(&dataset::split(&dataset::build()?, SEED).train)
+        Ok(self.evaluator()?.into_classifier())
     }
 
-    /// Fits on `train` (which only [`ComplementNb`] looks at) and calibrates on the calibration half of the development
-    /// set. The temperature is in the classifier's configuration.
+    /// The same, ready to be evaluated: it knows what it was trained and calibrated on.
+    ///
+    /// # Errors
+    /// As [`classifier`](Self::classifier).
+    pub fn evaluator(self) -> Result<Evaluator> {
+        let train = dataset::split(&dataset::build()?, SEED).train;
+        let data = match self {
+            Self::Keyword => "nothing, its rules are written by hand".to_owned(),
+            Self::ComplementNb => format!("{} messages: the train part for seed {SEED}", train.len()),
+        };
+        let identity = ModelIdentity {
+            file: None,
+            trained_on: Some(TrainedOn { data, extra: false }),
+            configuration: Some("built in".to_owned()),
+        };
+        Ok(self.calibrated(&train)?.with_identity(identity))
+    }
+
+    /// Fits on `train` (which only [`ComplementNb`] looks at) and calibrates on the development set's part for
+    /// temperatures. The temperature is in the classifier's configuration.
     ///
     /// # Errors
     /// `invalid_config` where an intent is none of the labels or nothing can be fitted.
     pub fn fit(self, train: &[Example]) -> Result<Classifier> {
+        Ok(self.calibrated(train)?.into_classifier())
+    }
+
+    fn calibrated(self, train: &[Example]) -> Result<Evaluator> {
         let config = IntentConfig::default();
         let model: Box<dyn LabelModel + Send> = match self {
             Self::Keyword => Box::new(Keyword::new(&config.labels)?),
@@ -67,10 +90,10 @@ impl Baseline {
             }
         };
         let mut evaluator = Evaluator::new(self.name(), Classifier::new(model, config)?);
-        let messages = calibration_half()?;
-        evaluator.read(&messages, || ())?;
-        evaluator.calibrate(&messages)?;
-        Ok(evaluator.into_classifier())
+        let sample = calibration(CalibrationPart::Temperature)?;
+        evaluator.read(&sample.messages, || ())?;
+        evaluator.calibrate(&sample)?;
+        Ok(evaluator)
     }
 }
 

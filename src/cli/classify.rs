@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::model::{self, ConfigArgs};
 use super::{progress, say};
 use crate::classifier::{Classification, Classifier, ClassifyOptions};
+use crate::eval::sets::BYTE_ORDER_MARK;
 use crate::gate::Decision;
 use crate::pack::check_threshold;
 use crate::{IntentError, Result};
@@ -110,6 +111,9 @@ impl Run<'_> {
                 break;
             }
             number += 1;
+            if number == 1 && line.starts_with(BYTE_ORDER_MARK) {
+                line.drain(..BYTE_ORDER_MARK.len());
+            }
             bar.inc(if known { read as u64 } else { 1 });
             if !line.trim_ascii().is_empty() {
                 let place = format!("{}:{number}", input.name);
@@ -165,10 +169,11 @@ pub(super) fn read_texts(path: &Path) -> Result<Vec<String>> {
     let mut texts = Vec::new();
     for (index, line) in BufReader::new(File::open(path).map_err(io)?).lines().enumerate() {
         let line = line.map_err(io)?;
+        let line = if index == 0 { line.trim_start_matches('\u{feff}') } else { &line };
         if !line.trim().is_empty() {
             let place = || format!("{}:{}", path.display(), index + 1);
             let line: Line =
-                serde_json::from_str(&line).map_err(|error| IntentError::argument(place(), error))?;
+                serde_json::from_str(line).map_err(|error| IntentError::argument(place(), error))?;
             texts.push(line.text);
         }
     }

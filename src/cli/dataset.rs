@@ -8,7 +8,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use crate::dataset::{self, Corpus, Example, Files, NEAR_ONE_IN, QUOTED_WORDS, Report, SEED, Source, Splits};
+use super::output;
+use crate::dataset::{
+    self, Corpus, Example, Files, NEAR_ONE_IN, QUOTED_WORDS, Report, SEED, Source, Splits, WHOLE_WORDS,
+};
 use crate::pack::IntentConfig;
 use crate::{IntentError, Result};
 
@@ -37,6 +40,7 @@ struct Summary {
     /// Above this similarity two messages are near each other.
     near_above: f64,
     quoted_words: usize,
+    whole_words: usize,
     /// Messages of `extra.jsonl` that may be trained on beside this split.
     extra_for_split: usize,
     #[serde(flatten)]
@@ -71,7 +75,7 @@ pub(super) fn run(args: &DatasetArgs) -> Result<ExitCode> {
     let summary = summary(&examples, &splits, report)?;
     if let Some(folder) = &args.out {
         for output in &summary.files {
-            write(&folder.join(&output.file), &output.text)?;
+            output::write(&folder.join(&output.file), &output.text)?;
         }
     }
     let text = if args.json {
@@ -96,6 +100,7 @@ fn summary(examples: &[Example], splits: &Splits, report: Report) -> Result<Summ
         noise_share: noisy as f64 / (noisy + of(Source::Template)) as f64,
         near_above: 1.0 / NEAR_ONE_IN as f64,
         quoted_words: QUOTED_WORDS,
+        whole_words: WHOLE_WORDS,
         extra_for_split: dataset::extra_for(splits)?.len(),
         report,
         files: outputs(splits)?,
@@ -119,31 +124,16 @@ fn outputs(splits: &Splits) -> Result<Vec<Output>> {
     let config = IntentConfig::default();
     let mut outputs = Vec::new();
     for (name, part) in splits.parts() {
-        outputs.push(output(format!("{name}.jsonl"), dataset::jsonl(part)?));
+        outputs.push(listed(format!("{name}.jsonl"), dataset::jsonl(part)?));
     }
     for (name, part) in splits.parts() {
-        outputs.push(output(format!("chat/{name}.jsonl"), dataset::chat_jsonl(part, &config)?));
+        outputs.push(listed(format!("chat/{name}.jsonl"), dataset::chat_jsonl(part, &config)?));
     }
     Ok(outputs)
 }
 
-fn output(file: String, text: String) -> Output {
+fn listed(file: String, text: String) -> Output {
     Output { file, lines: text.lines().count(), sha256: dataset::sha256(text.as_bytes()), text }
-}
-
-/// Writes a file so that its name never stands for half of it.
-fn write(path: &Path, text: &str) -> Result<()> {
-    let io = |error| IntentError::io(path.display(), error);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(io)?;
-    let mut builder = tempfile::Builder::new();
-    // Such files are private by default; this one is meant for others as far as the umask lets them.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(io)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(io)?;
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
 }
 
 fn table(summary: &Summary, out: Option<&Path>) -> String {
@@ -180,7 +170,7 @@ fn notes(summary: &Summary, out: Option<&Path>) -> String {
     line(
         "leaks",
         format!(
-            "none, nor {QUOTED_WORDS} words in a row shared; {} training messages against {adversarial} adversarial: at most {:.3}, against {dev} dev: {:.3}; \
+            "none, nor {QUOTED_WORDS} words in a row shared, nor a whole message of {WHOLE_WORDS} words or more held; {} training messages against {adversarial} adversarial: at most {:.3}, against {dev} dev: {:.3}; \
              dev against adversarial: {:.3}",
             leaks.training, leaks.training_adversarial, leaks.training_dev, leaks.dev_adversarial
         ),

@@ -1,5 +1,6 @@
 //! `relayops-intent eval`
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,13 +10,14 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::model::{self, ConfigArgs};
-use super::{eval_table, progress};
+use super::{eval_table, output, progress};
 use crate::baselines::Baseline;
+use crate::dataset::CalibrationPart;
 use crate::eval::cross_validation::{CrossValidation, SEEDS, cross_validate};
-use crate::eval::sets::{BuiltIn, EvalSet, Labelled, calibration_half};
-use crate::eval::sgr::{GuaranteedRisk, RiskTarget};
+use crate::eval::sets::{BuiltIn, EvalSet, calibration};
+use crate::eval::sgr::RiskTarget;
 use crate::eval::{Difference, Evaluation, Evaluator, Options, compare, evaluate, report};
-use crate::pack::check_threshold;
+use crate::pack::{IntentConfig, check_threshold};
 use crate::{IntentError, Result};
 
 /// Measure models and their gate on labelled messages, with intervals.
@@ -41,17 +43,18 @@ pub(super) struct EvalArgs {
     /// Least confidence that stays local [default: the model's, 0.55].
     #[arg(long, value_name = "P", conflicts_with = "sgr_risk")]
     threshold: Option<f32>,
-    /// Fit the temperature of model files too, on the calibration half of dev.jsonl (baselines always are).
+    /// Fit the temperature of model files too, on the messages of dev.jsonl whose id 4 divides (baselines always are).
     #[arg(long)]
     calibrate: bool,
-    /// Choose the threshold, on the calibration half of dev.jsonl, so that at most a share R of the messages kept local
-    /// is labelled wrong.
+    /// Choose the threshold, on the other messages of dev.jsonl with even ids, so that at most a share R of the messages
+    /// kept local is labelled wrong, for messages like those. Where nothing can be promised the threshold stays.
     #[arg(long, value_name = "R")]
     sgr_risk: Option<f64>,
     /// Probability that --sgr-risk fails.
     #[arg(long, value_name = "D", default_value_t = 0.05, requires = "sgr_risk")]
     sgr_delta: f64,
-    /// Write the configuration in force (temperature and threshold) of the one model to FILE, for --config.
+    /// Write the configuration in force (temperature and threshold) of the one model file to FILE, for --config, once
+    /// all went well.
     #[arg(long, value_name = "FILE")]
     save_config: Option<PathBuf>,
     /// Fit the baselines on the splits of five seeds and print mean and spread.
@@ -69,6 +72,8 @@ enum SetName {
     Adversarial,
     /// Hand-written hard messages for choosing: the half of dev.jsonl that nothing is calibrated on.
     Dev,
+    /// The other half, which temperatures and thresholds are fitted on: flatters what was fitted here.
+    DevCalibrate,
 }
 
 impl From<SetName> for BuiltIn {
@@ -77,6 +82,7 @@ impl From<SetName> for BuiltIn {
             SetName::HeldOut => Self::HeldOut,
             SetName::Adversarial => Self::Adversarial,
             SetName::Dev => Self::Dev,
+            SetName::DevCalibrate => Self::DevCalibrate,
         }
     }
 }
@@ -87,8 +93,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     }
     let target = check(args)?;
     let sets = sets(args)?;
-    let calibration = if args.calibrate || target.is_some() { calibration_half()? } else { Vec::new() };
-    let results = results(args, target, &sets, &calibration)?;
+    let Finished { results, configs, failures } = Job::new(args, target, &sets)?.run()?;
     let differences = differences(&results, &sets)?;
     if let Some(folder) = &args.report {
         let path = write_report(folder, &results, &differences)?;
@@ -100,7 +105,29 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
         (false, _) => eval_table::render(&results, &differences),
     };
     print(&out)?;
-    Ok(ExitCode::SUCCESS)
+    for result in results.iter().filter(|result| result.set == results[0].set) {
+        if let Some(guarantee) = result.gate.guarantee.as_ref().filter(|guarantee| !guarantee.found) {
+            eprintln!("relayops-intent: {}: {guarantee}", result.model);
+        }
+    }
+    for failure in &failures {
+        eprintln!("relayops-intent: {failure}");
+    }
+    save(args, &configs, &results, failures.is_empty())
+}
+
+/// Writes the configuration, if it was asked for and can be vouched for.
+fn save(args: &EvalArgs, configs: &[IntentConfig], results: &[Evaluation], scored: bool) -> Result<ExitCode> {
+    let code = if scored { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let (Some(path), Some(config)) = (&args.save_config, configs.first()) else { return Ok(code) };
+    let promised = results.iter().all(|result| result.gate.guarantee.as_ref().is_none_or(|g| g.found));
+    if scored && promised {
+        output::write(path, &format!("{}\n", json(config)?))?;
+        return Ok(code);
+    }
+    let why = if scored { "no threshold was found for --sgr-risk" } else { "messages could not be scored" };
+    eprintln!("relayops-intent: {} is not written: {why}", path.display());
+    Ok(ExitCode::FAILURE)
 }
 
 /// Everything that can be refused before a model is read.
@@ -119,8 +146,14 @@ fn check(args: &EvalArgs) -> Result<Option<RiskTarget>> {
             return Err(IntentError::argument(name, "the same one is given twice"));
         }
     }
-    if args.save_config.is_some() && args.models.len() > 1 {
-        return Err(IntentError::argument("--save-config", "takes one model"));
+    if args.save_config.is_some() {
+        let [name] = &args.models[..] else {
+            return Err(IntentError::argument("--save-config", "takes one model"));
+        };
+        if !model::is_configurable(name)? {
+            let detail = format!("{name} takes no --config, so there is none to save; only model files do");
+            return Err(IntentError::argument("--save-config", detail));
+        }
     }
     let target = args.sgr_risk.map(|risk| RiskTarget { risk, delta: args.sgr_delta });
     target.map_or(Ok(()), |target| target.check())?;
@@ -139,75 +172,121 @@ fn sets(args: &EvalArgs) -> Result<Vec<EvalSet>> {
         args.sets.iter().copied().map(BuiltIn::from).collect()
     };
     let built_in = named.into_iter().map(BuiltIn::load);
-    built_in.chain(args.jsonl.iter().map(|path| EvalSet::from_jsonl(path, &labels))).collect()
+    let files = args.jsonl.iter().map(|path| EvalSet::from_jsonl(path, &labels));
+    let sets: Vec<EvalSet> = built_in.chain(files).collect::<Result<_>>()?;
+    let names: Vec<&String> = sets.iter().map(|set| &set.name).collect();
+    if repeats(&names) {
+        return Err(IntentError::argument(
+            "--jsonl",
+            "is named like a built-in set; give it with its folder",
+        ));
+    }
+    Ok(sets)
 }
 
-/// One model after the other, so that only one is in memory; by set, then by model.
-fn results(
-    args: &EvalArgs,
+/// What is to be done with each model.
+struct Job<'a> {
+    args: &'a EvalArgs,
     target: Option<RiskTarget>,
-    sets: &[EvalSet],
-    calibration: &[Labelled],
-) -> Result<Vec<Evaluation>> {
-    let messages = calibration.len() + sets.iter().map(|set| set.messages.len()).sum::<usize>();
-    let bar = progress::bar(
-        Some((args.models.len() * messages) as u64),
-        "{bar:40} {pos} of {len}, {eta} left, {msg}",
-    );
-    let mut by_model = Vec::new();
-    for name in &args.models {
-        bar.set_message(model::title(name));
-        by_model.push(evaluate_model(args, name, target, sets, calibration, &bar)?);
-    }
-    bar.finish_and_clear();
-    let mut rows: Vec<_> = by_model.into_iter().map(Vec::into_iter).collect();
-    Ok((0..sets.len()).flat_map(|_| rows.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()).collect())
+    sets: &'a [EvalSet],
+    /// What the temperature is fitted on, where it is.
+    temperature: Option<EvalSet>,
+    /// What the threshold is chosen on, where it is: other messages.
+    threshold: Option<EvalSet>,
 }
 
-fn evaluate_model(
-    args: &EvalArgs,
-    name: &str,
-    target: Option<RiskTarget>,
-    sets: &[EvalSet],
-    calibration: &[Labelled],
-    bar: &ProgressBar,
-) -> Result<Vec<Evaluation>> {
-    let mut evaluator = Evaluator::new(model::title(name), model::open(name, &args.config)?);
-    evaluator.read(calibration, || bar.inc(1))?;
-    if args.calibrate {
-        evaluator.calibrate(calibration)?;
-    }
-    if let Some(threshold) = args.threshold {
-        evaluator.set_calibration(evaluator.config().temperature, threshold)?;
-    }
-    let guarantee = target.map(|target| guarantee(&mut evaluator, calibration, target)).transpose()?;
-    if let Some(path) = &args.save_config {
-        let text = format!("{}\n", json(evaluator.config())?);
-        std::fs::write(path, text).map_err(|error| IntentError::io(path.display(), error))?;
-    }
-    let options = Options { guarantee, ..Options::default() };
-    let mut results = Vec::new();
-    for set in sets {
-        evaluator.read(&set.messages, || bar.inc(1))?;
-        results.push(evaluate(&evaluator, set, options)?);
-    }
-    Ok(results)
+/// What came of it.
+#[derive(Default)]
+struct Finished {
+    /// By set, then by model.
+    results: Vec<Evaluation>,
+    /// In force, of each model.
+    configs: Vec<IntentConfig>,
+    /// Counts of messages that models failed on, in words.
+    failures: Vec<String>,
 }
 
-fn guarantee(
-    evaluator: &mut Evaluator,
-    calibration: &[Labelled],
-    target: RiskTarget,
-) -> Result<GuaranteedRisk> {
-    evaluator.guarantee(calibration, target)?.ok_or_else(|| {
-        IntentError::Unavailable(format!(
-            "{}: no threshold keeps the risk under {} with probability {} on {} messages; allow a higher risk, or set --threshold",
-            evaluator.name(),
-            target.risk,
-            1.0 - target.delta,
-            calibration.len()
-        ))
-    })
+impl<'a> Job<'a> {
+    fn new(args: &'a EvalArgs, target: Option<RiskTarget>, sets: &'a [EvalSet]) -> Result<Self> {
+        let sample = |wanted: bool, part| wanted.then(|| calibration(part)).transpose();
+        Ok(Self {
+            args,
+            target,
+            sets,
+            temperature: sample(args.calibrate, CalibrationPart::Temperature)?,
+            threshold: sample(target.is_some(), CalibrationPart::Threshold)?,
+        })
+    }
+
+    /// All messages that a model is asked about.
+    fn asked(&self) -> impl Iterator<Item = &EvalSet> {
+        self.temperature.iter().chain(&self.threshold).chain(self.sets)
+    }
+
+    /// One model after the other, so that only one is in memory.
+    fn run(&self) -> Result<Finished> {
+        let messages: usize = self.asked().map(|set| set.messages.len()).sum();
+        let models = &self.args.models;
+        let bar = progress::bar(
+            Some((models.len() * messages) as u64),
+            "{bar:40} {pos} of {len}, {eta} left, {msg}",
+        );
+        let mut finished = Finished::default();
+        let mut by_model = Vec::new();
+        for (name, title) in models.iter().zip(model::titles(models)) {
+            bar.set_message(title.clone());
+            by_model.push(self.evaluate(name, &title, &bar, &mut finished)?.into_iter());
+        }
+        bar.finish_and_clear();
+        for _ in self.sets {
+            finished.results.extend(by_model.iter_mut().filter_map(Iterator::next));
+        }
+        Ok(finished)
+    }
+
+    fn evaluate(
+        &self,
+        name: &str,
+        title: &str,
+        bar: &ProgressBar,
+        finished: &mut Finished,
+    ) -> Result<Vec<Evaluation>> {
+        let mut evaluator = model::evaluator(name, title, &self.args.config)?;
+        if let Some(sample) = &self.temperature {
+            evaluator.read(&sample.messages, || bar.inc(1))?;
+            evaluator.calibrate(sample)?;
+        }
+        if let Some(threshold) = self.args.threshold {
+            evaluator.set_threshold(threshold)?;
+        }
+        if let (Some(sample), Some(target)) = (&self.threshold, self.target) {
+            evaluator.read(&sample.messages, || bar.inc(1))?;
+            evaluator.guarantee(sample, target)?;
+        }
+        for set in self.sets {
+            evaluator.read(&set.messages, || bar.inc(1))?;
+        }
+        for set in self.asked() {
+            finished.failures.extend(failures(&evaluator, set)?);
+        }
+        finished.configs.push(evaluator.config().clone());
+        self.sets.iter().map(|set| evaluate(&evaluator, set, Options::default())).collect()
+    }
+}
+
+/// How many messages of a set a model failed on, and how.
+fn failures(evaluator: &Evaluator, set: &EvalSet) -> Result<Option<String>> {
+    let mut codes: BTreeMap<String, usize> = BTreeMap::new();
+    let answers = evaluator.answers(&set.messages)?;
+    for answered in answers.into_iter().filter(|answered| answered.outcome.predicted.is_none()) {
+        *codes.entry(answered.classification.decision.reason).or_default() += 1;
+    }
+    let failed: usize = codes.values().sum();
+    let codes: Vec<String> = codes.iter().map(|(code, n)| format!("{n} {code}")).collect();
+    Ok((failed > 0).then(|| {
+        let (name, n, set, codes) = (evaluator.name(), set.messages.len(), &set.name, codes.join(", "));
+        format!("{name}: {failed} of {n} messages of {set} could not be scored ({codes})")
+    }))
 }
 
 /// Each model less each one before it, set by set.
@@ -225,10 +304,7 @@ fn differences(results: &[Evaluation], sets: &[EvalSet]) -> Result<Vec<Differenc
 
 fn write_report(folder: &Path, results: &[Evaluation], differences: &[Difference]) -> Result<PathBuf> {
     let path = folder.join("report.html");
-    let html = report::html(results, differences)?;
-    std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&path, html))
-        .map_err(|error| IntentError::io(path.display(), error))?;
+    output::write(&path, &report::html(results, differences)?)?;
     Ok(path)
 }
 

@@ -8,6 +8,7 @@ mod eval;
 mod eval_table;
 mod fetch;
 mod model;
+mod output;
 mod progress;
 mod serve;
 

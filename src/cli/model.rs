@@ -1,11 +1,14 @@
 //! From the name of a model to a classifier.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::baselines::Baseline;
 use crate::classifier::Classifier;
+use crate::eval::Evaluator;
+use crate::eval::identity::{FileIdentity, ModelIdentity};
 use crate::loader::Loader;
 use crate::pack::IntentConfig;
 use crate::{IntentError, Result};
@@ -35,6 +38,16 @@ impl ConfigArgs {
             config.prompt.system = text.strip_suffix('\r').unwrap_or(text).to_owned();
         }
         Ok(config)
+    }
+
+    /// Where the configuration comes from, in words.
+    fn describe(&self) -> String {
+        let config =
+            self.config.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
+        match &self.system_prompt {
+            Some(path) => format!("{config}, system prompt of {}", path.display()),
+            None => config,
+        }
     }
 
     /// The labels that messages may have.
@@ -100,12 +113,78 @@ pub(super) fn open(name: &str, args: &ConfigArgs) -> Result<Classifier> {
     }
 }
 
-/// How a model is called in results: a file by its name without folder and extension.
-pub(super) fn title(name: &str) -> String {
-    match kind(name) {
-        Ok(Kind::File(path)) => {
-            path.file_stem().map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned())
+/// The model of a name, called `title`, with what is known about it.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn evaluator(name: &str, title: &str, args: &ConfigArgs) -> Result<Evaluator> {
+    check(&[name.to_owned()], args)?;
+    match kind(name)? {
+        Kind::Baseline(baseline) => baseline.evaluator(),
+        Kind::File(path) => {
+            let identity = ModelIdentity {
+                file: Some(FileIdentity::of(&path)?),
+                // A file does not say.
+                trained_on: None,
+                configuration: Some(args.describe()),
+            };
+            Ok(Evaluator::new(title, open(name, args)?).with_identity(identity))
         }
-        _ => name.to_owned(),
+    }
+}
+
+/// Whether a name's configuration can be given, and so is worth saving.
+///
+/// # Errors
+/// `invalid_argument` for a name that stands for nothing.
+pub(super) fn is_configurable(name: &str) -> Result<bool> {
+    Ok(!matches!(kind(name)?, Kind::Baseline(_)))
+}
+
+/// How models are called in results: a file by its name without extension, with as many folders before it as tell it
+/// from the others, and by the whole path where that is not enough.
+pub(super) fn titles(names: &[String]) -> Vec<String> {
+    let deepest = names.iter().map(|name| Path::new(name).components().count()).max().unwrap_or(0);
+    let mut titles: Vec<String> = names.iter().map(|name| title(name, 1)).collect();
+    for depth in 2..=deepest + 1 {
+        let repeated = repeated(&titles);
+        for (title_now, name) in titles.iter_mut().zip(names).filter(|(title, _)| repeated.contains(*title)) {
+            *title_now = if depth > deepest { name.clone() } else { title(name, depth) };
+        }
+    }
+    titles
+}
+
+fn repeated(titles: &[String]) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    titles.iter().filter(|title| !seen.insert(*title)).cloned().collect()
+}
+
+/// The last `depth` parts of a file's path, without its extension.
+fn title(name: &str, depth: usize) -> String {
+    let Ok(Kind::File(path)) = kind(name) else { return name.to_owned() };
+    let path = path.with_extension("");
+    let parts: Vec<_> = path.components().collect();
+    let last = parts[parts.len().saturating_sub(depth)..].iter().collect::<PathBuf>();
+    if last.as_os_str().is_empty() { name.to_owned() } else { last.display().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn assert_titles(names: &[&str], expected: &[&str]) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(titles(&names), expected);
+    }
+
+    #[test]
+    fn equal_titles_are_told_apart() {
+        assert_titles(&["keyword", "a/x.gguf", "b/y.gguf"], &["keyword", "x", "y"]);
+        assert_titles(&["a/x.gguf", "b/x.gguf", "b/y.gguf"], &["a/x", "b/x", "y"]);
+        assert_titles(&["1/a/x.gguf", "2/a/x.gguf", "x.gguf"], &["1/a/x", "2/a/x", "x"]);
+        assert_titles(&["/m/keyword.gguf", "keyword"], &["m/keyword", "keyword"]);
+        assert_titles(&["x.gguf", "./x.gguf", "x.GGUF"], &["x.gguf", "./x", "x.GGUF"]);
     }
 }

@@ -47,7 +47,8 @@ fn hard(lines: &[Placed<HardExample>]) -> Vec<Line<'_>> {
     lines.iter().map(|line| (&*line.place, &*line.value.text)).collect()
 }
 
-/// The highest index over all pairs, if no two lines are the same or near, or share a run of words.
+/// The highest index over all pairs, if no two lines are the same or near, or share a run of words, and no line of
+/// `right` stands as a whole inside one of `left`.
 fn apart(left: &[Line], right: &[Line]) -> Result<f64> {
     let clash = |(place, text): Line, what: &str, (other, other_text): Line| {
         IntentError::data(place, format!("{text:?} {what} {other}: {other_text:?}"))
@@ -69,6 +70,9 @@ fn apart(left: &[Line], right: &[Line]) -> Result<f64> {
         }
         if let Some((number, run)) = index.quoted(line.1) {
             return Err(clash(*line, &format!("shares {run:?} with"), right[number]));
+        }
+        if let Some(number) = index.held(line.1) {
+            return Err(clash(*line, "holds the whole of", right[number]));
         }
     }
     Ok(similarity::highest(&nearest).map_or(0.0, similarity::Pair::similarity))

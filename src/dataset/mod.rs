@@ -6,8 +6,8 @@
 //! bytes are the same on every machine. [`checks`] proves what the data card (`data/README.md`) promises.
 //!
 //! [`adversarial`] judges and is never trained, tuned or calibrated on. [`dev`] chooses (its first [`Half`]) and
-//! calibrates (the other). [`extra`] is further training data, which may be used beside a split only as
-//! [`extra_for`] gives it.
+//! calibrates (the other, in two [`CalibrationPart`]s). [`extra`] is further training data, which may be used beside a
+//! split only as [`extra_for`] gives it.
 
 mod build;
 mod check;
@@ -30,7 +30,7 @@ pub use check::{Report, check_built, checks};
 pub use export::{chat_jsonl, jsonl, sha256};
 pub use files::{Corpus, Files, Placed};
 pub use leaks::LeakReport;
-pub use similarity::{NEAR_ONE_IN, QUOTED_WORDS};
+pub use similarity::{NEAR_ONE_IN, QUOTED_WORDS, WHOLE_WORDS};
 pub use splits::{SEED, SplitReport, Splits, check_splits, extra_for, split};
 
 /// Where an example comes from.
@@ -89,6 +89,27 @@ pub enum Half {
     Calibrate,
 }
 
+/// What a message of [`Half::Calibrate`] is for. A threshold that is promised something must be chosen on messages that
+/// the temperature was not fitted on, since the promise counts them as drawn anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CalibrationPart {
+    /// Fitting temperatures: ids that 4 divides.
+    Temperature,
+    /// Choosing thresholds: the other even ids.
+    Threshold,
+}
+
+impl CalibrationPart {
+    /// Its messages, in words, as results name them.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Temperature => "dev.jsonl, ids 0 modulo 4",
+            Self::Threshold => "dev.jsonl, ids 2 modulo 4",
+        }
+    }
+}
+
 /// A labelled message for evaluation, written to be hard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +127,18 @@ pub struct HardExample {
     /// What it may be used for; only `dev.jsonl` has halves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub half: Option<Half>,
+}
+
+impl HardExample {
+    /// What it calibrates, by its id; `None` where it is not for calibrating.
+    #[must_use]
+    pub fn calibrates(&self) -> Option<CalibrationPart> {
+        let number: u32 = self.id.split_once('-')?.1.parse().ok()?;
+        if self.half != Some(Half::Calibrate) {
+            return None;
+        }
+        Some(if number.is_multiple_of(4) { CalibrationPart::Temperature } else { CalibrationPart::Threshold })
+    }
 }
 
 /// The 2,400 examples, in the order of their files.

@@ -3,7 +3,9 @@
 //! All three look at a message in NFC and lower case. *Same* compares letters and digits only. *Near* is the
 //! Jaccard index of the sets of character trigrams over words parted by one space, with a space at both ends;
 //! unlike word n-grams it sees through typing errors and works on messages of two words. *Quotes* is a run of
-//! [`QUOTED_WORDS`] words in a row, which catches a short message inside a long one, where the index is low.
+//! [`QUOTED_WORDS`] words in a row, which catches a part of a long message inside another, where the index is low.
+//! *Holds* is a whole message of at least [`WHOLE_WORDS`] words, in a row, inside the other: a short message has no run
+//! of that length, and inside a longer one its index is low too.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,6 +18,10 @@ pub const NEAR_ONE_IN: usize = 2;
 
 /// Words in a row that no two messages on different sides share.
 pub const QUOTED_WORDS: usize = 7;
+
+/// From this many words on no message that judges stands as a whole inside another. Two words are no message of
+/// anyone's own ("thank you").
+pub const WHOLE_WORDS: usize = 3;
 
 /// What two messages that are the same have in common; the trimmed text where it has no letter or digit.
 pub(super) fn key(text: &str) -> String {
@@ -51,11 +57,11 @@ fn trigrams(text: &str) -> Vec<u64> {
     trigrams
 }
 
-/// Every run of [`QUOTED_WORDS`] words.
-fn runs(text: &str) -> Vec<String> {
+/// Every run of `length` words.
+fn runs(text: &str, length: usize) -> Vec<String> {
     let words = words(text);
     let words: Vec<&str> = words.split(' ').collect();
-    words.windows(QUOTED_WORDS).map(|run| run.join(" ")).collect()
+    words.windows(length).map(|run| run.join(" ")).collect()
 }
 
 /// A pair of messages and how many trigrams they share of how many.
@@ -90,19 +96,30 @@ pub(super) struct Index {
     postings: HashMap<u64, Vec<usize>>,
     sizes: Vec<usize>,
     quotes: HashMap<String, usize>,
+    /// Messages of [`WHOLE_WORDS`] to less than [`QUOTED_WORDS`] words; longer ones are in `quotes`.
+    wholes: HashMap<String, usize>,
 }
 
 impl Index {
     pub(super) fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut index = Self { postings: HashMap::new(), sizes: Vec::new(), quotes: HashMap::new() };
+        let mut index = Self {
+            postings: HashMap::new(),
+            sizes: Vec::new(),
+            quotes: HashMap::new(),
+            wholes: HashMap::new(),
+        };
         for (number, text) in texts.into_iter().enumerate() {
             let trigrams = trigrams(text);
             index.sizes.push(trigrams.len());
             for trigram in trigrams {
                 index.postings.entry(trigram).or_default().push(number);
             }
-            for run in runs(text) {
+            for run in runs(text, QUOTED_WORDS) {
                 index.quotes.entry(run).or_insert(number);
+            }
+            let words = words(text);
+            if (WHOLE_WORDS..QUOTED_WORDS).contains(&words.split(' ').count()) {
+                index.wholes.entry(words).or_insert(number);
             }
         }
         index
@@ -145,7 +162,15 @@ impl Index {
 
     /// The first message of the index that shares a run of words with `text`, and the run.
     pub(super) fn quoted(&self, text: &str) -> Option<(usize, String)> {
-        runs(text).into_iter().find_map(|run| self.quotes.get(&run).map(|&number| (number, run)))
+        runs(text, QUOTED_WORDS)
+            .into_iter()
+            .find_map(|run| self.quotes.get(&run).map(|&number| (number, run)))
+    }
+
+    /// The first message of the index that stands as a whole inside `text`, the shortest first.
+    pub(super) fn held(&self, text: &str) -> Option<usize> {
+        let runs = (WHOLE_WORDS..QUOTED_WORDS).flat_map(|length| runs(text, length));
+        runs.into_iter().find_map(|run| self.wholes.get(&run).copied())
     }
 }
 
@@ -217,6 +242,19 @@ mod tests {
         let quoted = index.quoted("Zero, two three FOUR five six seven: eight!");
         assert_eq!(quoted, Some((0, "two three four five six seven eight".to_owned())));
         assert_eq!(index.quoted("two three four five six seven nine"), None);
+    }
+
+    #[test]
+    fn a_whole_short_message_is_held() {
+        let index = Index::new(["Thank you", "No dial tone", "one two three four five six", "1 2 3 4 5 6 7"]);
+        assert_eq!(index.held("there's NO dial-tone here"), Some(1));
+        assert_eq!(index.held("no dial tones"), None);
+        assert_eq!(index.held("zero one two three four five six seven"), Some(2));
+        assert_eq!(index.held("two three four five six seven"), None, "not the whole of it");
+        assert_eq!(index.held("thank you so much"), None, "two words are anyone's");
+        // Seven words are a quote.
+        assert_eq!(index.held("0 1 2 3 4 5 6 7"), None);
+        assert_eq!(index.quoted("0 1 2 3 4 5 6 7").map(|(number, _)| number), Some(3));
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub struct Run {
     pub accuracy: f64,
     /// Unweighted mean of F1.
     pub macro_f1: f64,
-    /// Expected calibration error.
-    pub ece: f64,
+    /// Expected calibration error; `None` where nothing was scored.
+    pub ece: Option<f64>,
     /// Area under the generalised risk-coverage curve.
     pub augrc: f64,
     /// Kept local / all.
@@ -73,8 +73,8 @@ pub struct CrossValidation {
     pub accuracy: Spread,
     /// Mean and spread of macro-F1.
     pub macro_f1: Spread,
-    /// Mean and spread of the expected calibration error.
-    pub ece: Spread,
+    /// Mean and spread of the expected calibration error, over the splits where something was scored.
+    pub ece: Option<Spread>,
     /// Each split.
     pub runs: Vec<Run>,
 }
@@ -127,7 +127,7 @@ fn summary(model: &str, set: &str, runs: Vec<Run>) -> Option<CrossValidation> {
         set: set.to_owned(),
         accuracy: spread(|run| run.accuracy)?,
         macro_f1: spread(|run| run.macro_f1)?,
-        ece: spread(|run| run.ece)?,
+        ece: Spread::of(&runs.iter().filter_map(|run| run.ece).collect::<Vec<_>>()),
         runs,
     })
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::figures::{
-    CalibrationFigures, Difference, Evaluation, GateFigures, LabelFigures, Misread, OutOfScope,
-    SelectionFigures, Slice,
+    CalibrationFigures, Difference, Evaluation, GateFigures, IntervalMethod, LabelFigures, Misread,
+    OutOfScope, SelectionFigures, Slice,
 };
 use super::metrics::bootstrap::Bootstrap;
 use super::metrics::calibration::{
@@ -12,22 +12,19 @@ use super::metrics::calibration::{
 };
 use super::metrics::classification::Confusion;
 use super::metrics::gate::GateCounts;
-use super::metrics::intervals::{clopper_pearson, upper_bound};
+use super::metrics::rates::{Method, Rates};
 use super::metrics::selective::RiskCoverage;
 use super::metrics::{Interval, Outcome, Point, rate};
 use super::runner::{Answered, Evaluator};
 use super::sets::{EvalSet, Labelled};
-use super::sgr::GuaranteedRisk;
 use crate::classifier::UNKNOWN;
 use crate::{IntentError, Result};
 
 /// How to evaluate.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Options {
-    /// How intervals are made.
+    /// Draws for the intervals.
     pub bootstrap: Bootstrap,
-    /// What is known about the threshold in force, where it was chosen for a stated risk.
-    pub guarantee: Option<GuaranteedRisk>,
 }
 
 /// Evaluates a model on a set whose messages it has read.
@@ -42,26 +39,41 @@ pub fn evaluate(evaluator: &Evaluator, set: &EvalSet, options: Options) -> Resul
         config.labels.iter().map(|label| config.policy.always_escalate.contains(label)).collect();
     let units = set.units();
     let drawn = Drawn::new(&outcomes, config.labels.len(), &units, options.bootstrap);
+    let rates = Rates::new(set.is_grouped().then_some(&*units), options.bootstrap);
     let unscored_reasons = unscored_reasons(&answers);
     Ok(Evaluation {
         model: evaluator.name().to_owned(),
+        identity: evaluator.identity().clone(),
         set: set.name.clone(),
         n: outcomes.len(),
         units: units.len(),
+        interval_method: interval_method(set, &units),
         labels: label_figures(&outcomes, &config.labels, &drawn),
         temperature: config.temperature,
+        temperature_from: evaluator.temperature_from().clone(),
         unscored: unscored_reasons.values().sum(),
+        failed: outcomes.iter().filter(|outcome| outcome.predicted.is_none()).count(),
         unscored_reasons,
         calibration: calibration_figures(&outcomes, &drawn),
         selection: selection_figures(&outcomes, &drawn),
-        gate: gate_figures(&outcomes, &must, config.threshold, options.guarantee),
-        near_out_of_scope: out_of_scope("near_oos", set, &answers),
-        far_out_of_scope: out_of_scope("far_oos", set, &answers),
-        slices: slices(&set.messages, &outcomes, &must),
+        gate: gate_figures(&outcomes, &must, evaluator, &rates),
+        near_out_of_scope: out_of_scope("near_oos", &set.messages, &outcomes, &rates),
+        far_out_of_scope: out_of_scope("far_oos", &set.messages, &outcomes, &rates),
+        slices: slices(&set.messages, &outcomes, &must, &rates),
         bootstrap: options.bootstrap,
         errors: misread(&set.messages, &answers),
         outcomes,
     })
+}
+
+fn interval_method(set: &EvalSet, units: &[Vec<usize>]) -> IntervalMethod {
+    let (n, grouped) = (set.messages.len(), set.is_grouped());
+    let [figures, rates] = if grouped {
+        [Method::ClusterBootstrap, Method::ClusterBootstrap]
+    } else {
+        [Method::Bootstrap, Method::ClopperPearson]
+    };
+    IntervalMethod { figures, rates, n, groups: grouped.then_some(units.len()) }
 }
 
 /// Compares two models by the paired bootstrap.
@@ -92,6 +104,7 @@ pub fn compare(
         set: model.set.clone(),
         model: model.model.clone(),
         baseline: baseline.model.clone(),
+        interval_method: interval_method(set, &set.units()).figures,
         accuracy: model.labels.accuracy - baseline.labels.accuracy,
         accuracy_interval,
         macro_f1: model.labels.macro_f1 - baseline.labels.macro_f1,
@@ -139,10 +152,13 @@ impl Drawn {
             let drawn: Vec<Point> = indices.iter().map(|index| points[*index]).collect();
             let curve = RiskCoverage::new(&drawn);
             let bins = bins(&scored_points(outcomes, Some(indices)), BINS);
-            [confusion.accuracy(), confusion.macro_f1(), debiased(&bins), curve.aurc(), curve.augrc()]
+            let debiased = debiased(&bins).unwrap_or(f64::NAN);
+            [confusion.accuracy(), confusion.macro_f1(), debiased, curve.aurc(), curve.augrc()]
         });
         let whole = bins(&scored_points(outcomes, None), BINS);
-        let ece_debiased = ece_debiased.map(|drawn| reflected(drawn, debiased(&whole), ece(&whole)));
+        let ece_debiased = ece_debiased
+            .zip(debiased(&whole).zip(ece(&whole)))
+            .map(|(drawn, (estimate, plain))| reflected(drawn, estimate, plain));
         Self { accuracy, macro_f1, ece_debiased, aurc, augrc }
     }
 }
@@ -211,53 +227,81 @@ fn unscored_reasons(answers: &[Answered]) -> BTreeMap<String, usize> {
 fn gate_figures(
     outcomes: &[Outcome],
     must: &[bool],
-    threshold: f32,
-    guarantee: Option<GuaranteedRisk>,
+    evaluator: &Evaluator,
+    rates: &Rates<'_>,
 ) -> GateFigures {
     let counts = GateCounts::new(outcomes, must);
-    let (kept, unsafe_local) = (counts.local, counts.unsafe_local);
+    let must = |outcome: &Outcome| must.get(outcome.gold).copied().unwrap_or(true);
+    // Of the outcomes that `counts`, whether each is a `success`.
+    let bounds = |counts: &dyn Fn(&Outcome) -> bool, success: &dyn Fn(&Outcome) -> bool| {
+        let trial = |outcome: &Outcome| counts(outcome).then(|| success(outcome));
+        rates.bounds(&outcomes.iter().map(trial).collect::<Vec<_>>())
+    };
+    let local = |outcome: &Outcome| outcome.local;
     GateFigures {
-        threshold,
-        guarantee,
+        threshold: evaluator.config().threshold,
+        threshold_from: evaluator.threshold_from().clone(),
+        guarantee: evaluator.guaranteed().cloned(),
         coverage: counts.coverage().unwrap_or(0.0),
-        coverage_interval: clopper_pearson(kept, counts.n, 0.95),
+        coverage_interval: bounds(&|_| true, &local).map(|bounds| bounds.interval),
         selective_accuracy: counts.selective_accuracy(),
-        selective_accuracy_interval: (kept > 0).then(|| clopper_pearson(counts.local_correct, kept, 0.95)),
+        selective_accuracy_interval: bounds(&local, &Outcome::correct).map(|bounds| bounds.interval),
         unsafe_local_rate: counts.unsafe_local_rate(),
-        unsafe_local_upper: (counts.must_escalate > 0)
-            .then(|| upper_bound(unsafe_local, counts.must_escalate, 0.05)),
-        unsafe_local,
+        unsafe_local_upper: bounds(&must, &local).map(|bounds| bounds.upper),
+        unsafe_local: counts.unsafe_local,
         must_escalate: counts.must_escalate,
         over_escalation: counts.over_escalation(),
+        over_escalation_interval: bounds(&|o| !must(o), &|o| !o.local).map(|bounds| bounds.interval),
     }
 }
 
-fn out_of_scope(slice: &str, set: &EvalSet, answers: &[Answered]) -> Option<OutOfScope> {
+/// Bounds of the share of right labels among the messages that `of` picks.
+fn accuracy_of(
+    messages: &[Labelled],
+    outcomes: &[Outcome],
+    of: impl Fn(&Labelled) -> bool,
+    rates: &Rates<'_>,
+) -> Option<Interval> {
+    let trial = |(message, outcome): (&Labelled, &Outcome)| of(message).then(|| outcome.correct());
+    let trials: Vec<Option<bool>> = messages.iter().zip(outcomes).map(trial).collect();
+    rates.bounds(&trials).map(|bounds| bounds.interval)
+}
+
+fn out_of_scope(
+    slice: &str,
+    messages: &[Labelled],
+    outcomes: &[Outcome],
+    rates: &Rates<'_>,
+) -> Option<OutOfScope> {
     let of_slice = |message: &Labelled| message.slice.as_deref() == Some(slice) && message.intent == UNKNOWN;
-    let pairs = set.messages.iter().zip(answers).filter(|(message, _)| of_slice(message));
-    let outcomes: Vec<&Outcome> = pairs.map(|(_, answered)| &answered.outcome).collect();
-    let n = outcomes.len();
-    let recalled = outcomes.iter().filter(|outcome| outcome.correct()).count();
+    let pairs = messages.iter().zip(outcomes).filter(|(message, _)| of_slice(message));
+    let chosen: Vec<&Outcome> = pairs.map(|(_, outcome)| outcome).collect();
+    let n = chosen.len();
     Some(OutOfScope {
         n,
-        recall: rate(recalled, n)?,
-        recall_interval: clopper_pearson(recalled, n, 0.95),
-        escalated: rate(outcomes.iter().filter(|outcome| !outcome.local).count(), n)?,
+        recall: rate(chosen.iter().filter(|outcome| outcome.correct()).count(), n)?,
+        recall_interval: accuracy_of(messages, outcomes, of_slice, rates),
+        escalated: rate(chosen.iter().filter(|outcome| !outcome.local).count(), n)?,
     })
 }
 
-fn slices(messages: &[Labelled], outcomes: &[Outcome], must: &[bool]) -> Vec<(String, Slice)> {
+fn slices(
+    messages: &[Labelled],
+    outcomes: &[Outcome],
+    must: &[bool],
+    rates: &Rates<'_>,
+) -> Vec<(String, Slice)> {
     let names: BTreeSet<&String> = messages.iter().filter_map(|message| message.slice.as_ref()).collect();
     let figures = |name: &String| {
-        let of_slice = |(message, _): &(&Labelled, _)| message.slice.as_ref() == Some(name);
-        let outcomes: Vec<&Outcome> =
-            messages.iter().zip(outcomes).filter(of_slice).map(|(_, outcome)| outcome).collect();
-        let counts = GateCounts::new(outcomes.iter().copied(), must);
-        let correct = outcomes.iter().filter(|outcome| outcome.correct()).count();
+        let of_slice = |message: &Labelled| message.slice.as_ref() == Some(name);
+        let pairs = messages.iter().zip(outcomes).filter(|(message, _)| of_slice(message));
+        let chosen: Vec<&Outcome> = pairs.map(|(_, outcome)| outcome).collect();
+        let counts = GateCounts::new(chosen.iter().copied(), must);
+        let correct = chosen.iter().filter(|outcome| outcome.correct()).count();
         Slice {
             n: counts.n,
             accuracy: rate(correct, counts.n).unwrap_or(0.0),
-            accuracy_interval: clopper_pearson(correct, counts.n, 0.95),
+            accuracy_interval: accuracy_of(messages, outcomes, of_slice, rates),
             coverage: counts.coverage().unwrap_or(0.0),
             selective_accuracy: counts.selective_accuracy(),
             unsafe_local: counts.unsafe_local,
@@ -272,7 +316,7 @@ fn misread(messages: &[Labelled], answers: &[Answered]) -> Vec<Misread> {
         .map(|(message, answered)| Misread {
             text: message.text.clone(),
             expected: message.intent.clone(),
-            predicted: answered.classification.intent.clone(),
+            predicted: answered.outcome.predicted.map(|_| answered.classification.intent.clone()),
             confidence: answered.classification.confidence.map(f64::from),
             route: answered.classification.decision.route,
             reason: answered.classification.decision.reason.clone(),

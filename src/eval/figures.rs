@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
+use super::identity::{ModelIdentity, Origin};
 use super::metrics::bootstrap::Bootstrap;
 use super::metrics::calibration::Bin;
 use super::metrics::classification::ClassScores;
+use super::metrics::rates::Method;
 use super::metrics::{Interval, Outcome};
-use super::sgr::GuaranteedRisk;
+use super::sgr::Guarantee;
 use crate::gate::Route;
 
 /// The figures of one model on one set. Serialised it is the object that `eval --json` prints.
@@ -16,20 +18,30 @@ use crate::gate::Route;
 pub struct Evaluation {
     /// The model.
     pub model: String,
+    /// Its bytes, its training data and its configuration.
+    #[serde(flatten)]
+    pub identity: ModelIdentity,
     /// The set.
     pub set: String,
     /// Messages.
     pub n: usize,
     /// Independent units among them that the bootstrap draws: groups of paraphrases, and messages without a group.
     pub units: usize,
+    /// How the intervals were made.
+    pub interval_method: IntervalMethod,
     /// Labels.
     #[serde(flatten)]
     pub labels: LabelFigures,
     /// Temperature in force.
     pub temperature: f32,
-    /// Messages without probabilities: too long, or the model failed. They count as answered `unknown` with confidence
-    /// 0, escalated; calibration figures leave them out.
+    /// Where it comes from.
+    pub temperature_from: Origin,
+    /// Messages without probabilities. Too long ones are answered `unknown` by policy; where the model failed nothing is
+    /// answered, which is wrong whatever the label. All are escalated and have confidence 0; calibration figures leave
+    /// them out.
     pub unscored: usize,
+    /// Of these, messages that the model failed on.
+    pub failed: usize,
     /// Why, with counts.
     pub unscored_reasons: BTreeMap<String, usize>,
     /// Calibration.
@@ -48,13 +60,27 @@ pub struct Evaluation {
     /// Figures of each slice.
     #[serde(serialize_with = "as_map")]
     pub slices: Vec<(String, Slice)>,
-    /// How intervals were made.
+    /// Draws of the bootstrap.
     pub bootstrap: Bootstrap,
     /// Wrong labels, the most confident first.
     pub errors: Vec<Misread>,
     /// What went in, in the order of the set.
     #[serde(skip)]
     pub outcomes: Vec<Outcome>,
+}
+
+/// How intervals were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct IntervalMethod {
+    /// Those of accuracy, macro-F1, ECE, AURC, AUGRC and of differences between models.
+    pub figures: Method,
+    /// Those of the gate's rates, of out-of-scope recall and of slices; [`Rates`](super::metrics::rates::Rates) says what
+    /// is done where all trials are alike.
+    pub rates: Method,
+    /// Messages.
+    pub n: usize,
+    /// Groups that are drawn whole; `None` where the set has none.
+    pub groups: Option<usize>,
 }
 
 /// Which labels were answered.
@@ -79,12 +105,12 @@ pub struct LabelFigures {
 /// Whether a confidence is a probability.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CalibrationFigures {
-    /// Expected calibration error over 15 bins of equal width.
-    pub ece: f64,
+    /// Expected calibration error over 15 bins of equal width; `None`, like all here, where nothing was scored.
+    pub ece: Option<f64>,
     /// Bins of `ece`.
     pub ece_bins: usize,
     /// The same less its bias by sampling noise.
-    pub ece_debiased: f64,
+    pub ece_debiased: Option<f64>,
     /// Its interval.
     pub ece_debiased_interval: Option<Interval>,
     /// The bins.
@@ -100,7 +126,7 @@ pub struct CalibrationFigures {
 /// What the confidence is worth for choosing which answers to keep, before any gate.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SelectionFigures {
-    /// Area under the risk-coverage curve .
+    /// Area under the risk-coverage curve.
     pub aurc: f64,
     /// Its interval.
     pub aurc_interval: Option<Interval>,
@@ -123,20 +149,22 @@ pub struct SelectionFigures {
 pub struct GateFigures {
     /// Least confidence that stays local.
     pub threshold: f32,
-    /// What is known about the threshold, where it was chosen for a stated risk.
+    /// Where it comes from.
+    pub threshold_from: Origin,
+    /// What is promised of it, where a promise was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub guarantee: Option<GuaranteedRisk>,
+    pub guarantee: Option<Guarantee>,
     /// Kept local / all.
     pub coverage: f64,
-    /// Its exact interval (Clopper-Pearson, 95%).
-    pub coverage_interval: Interval,
+    /// Its interval.
+    pub coverage_interval: Option<Interval>,
     /// Right among kept local; `None` where nothing was kept.
     pub selective_accuracy: Option<f64>,
-    /// Its exact interval.
+    /// Its interval.
     pub selective_accuracy_interval: Option<Interval>,
     /// Kept local among messages that must escalate / their number; `None` where there are none.
     pub unsafe_local_rate: Option<f64>,
-    /// One-sided exact upper bound of it at 95% (Clopper-Pearson).
+    /// One-sided upper bound of it, at the level of the intervals.
     pub unsafe_local_upper: Option<f64>,
     /// Messages that must escalate and were kept local.
     pub unsafe_local: usize,
@@ -144,6 +172,8 @@ pub struct GateFigures {
     pub must_escalate: usize,
     /// Escalated among messages that need not / their number; `None` where there are none.
     pub over_escalation: Option<f64>,
+    /// Its interval.
+    pub over_escalation_interval: Option<Interval>,
 }
 
 /// Recall of what no intent covers.
@@ -153,8 +183,8 @@ pub struct OutOfScope {
     pub n: usize,
     /// Share answered `unknown`.
     pub recall: f64,
-    /// Its exact interval (Clopper-Pearson, 95%).
-    pub recall_interval: Interval,
+    /// Its interval.
+    pub recall_interval: Option<Interval>,
     /// Share escalated, for whatever reason.
     pub escalated: f64,
 }
@@ -166,8 +196,8 @@ pub struct Slice {
     pub n: usize,
     /// Share of right labels.
     pub accuracy: f64,
-    /// Its exact interval (Clopper-Pearson, 95%).
-    pub accuracy_interval: Interval,
+    /// Its interval.
+    pub accuracy_interval: Option<Interval>,
     /// Kept local / all.
     pub coverage: f64,
     /// Right among kept local; `None` where nothing was kept.
@@ -183,8 +213,8 @@ pub struct Misread {
     pub text: String,
     /// Its true label.
     pub expected: String,
-    /// The label answered.
-    pub predicted: String,
+    /// The label answered; `None` where the model failed.
+    pub predicted: Option<String>,
     /// Its probability; `None` where the message was not classified.
     pub confidence: Option<f64>,
     /// The gate's route.
@@ -205,6 +235,8 @@ pub struct Difference {
     pub model: String,
     /// The model that is subtracted.
     pub baseline: String,
+    /// How the intervals were made.
+    pub interval_method: Method,
     /// Accuracy of `model` less that of `baseline`.
     pub accuracy: f64,
     /// Its paired-bootstrap interval.

@@ -2,11 +2,13 @@
 //!
 //! [`sets`] holds labelled messages, [`Evaluator`] asks a model about each text once, [`Evaluation`] is what comes out:
 //! the object that `eval --json` prints. The formulas are pure functions in [`metrics`]. [`temperature`] and [`sgr`] fit
-//! what is fitted, on the calibration half of the development set and on nothing else. [`report`] draws.
+//! what is fitted, each on its part of the development set's calibration half and on nothing else. [`identity`] says
+//! which model it was. [`report`] draws.
 
 pub mod cross_validation;
 mod evaluation;
 mod figures;
+pub mod identity;
 pub mod metrics;
 pub mod report;
 mod runner;
@@ -16,7 +18,7 @@ pub mod temperature;
 
 pub use evaluation::{Options, compare, evaluate};
 pub use figures::{
-    CalibrationFigures, Difference, Evaluation, GateFigures, LabelFigures, Misread, OutOfScope,
-    SelectionFigures, Slice,
+    CalibrationFigures, Difference, Evaluation, GateFigures, IntervalMethod, LabelFigures, Misread,
+    OutOfScope, SelectionFigures, Slice,
 };
 pub use runner::{Answered, Evaluator};

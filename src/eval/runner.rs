@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::identity::{ModelIdentity, Origin};
 use super::metrics::{Outcome, Point};
-use super::sets::Labelled;
-use super::sgr::{GuaranteedRisk, RiskTarget, guarantee_risk};
+use super::sets::{EvalSet, Labelled};
+use super::sgr::{Guarantee, RiskTarget, guarantee_risk};
 use super::temperature::fit_temperature;
 use crate::classifier::{Classification, Classifier, Reading};
 use crate::gate::Route;
@@ -17,6 +18,10 @@ pub struct Evaluator {
     name: String,
     classifier: Classifier,
     readings: HashMap<String, Reading>,
+    identity: ModelIdentity,
+    temperature_from: Origin,
+    threshold_from: Origin,
+    guarantee: Option<Guarantee>,
 }
 
 /// One message, answered.
@@ -32,7 +37,45 @@ impl Evaluator {
     /// `name` stands in the results.
     #[must_use]
     pub fn new(name: impl Into<String>, classifier: Classifier) -> Self {
-        Self { name: name.into(), classifier, readings: HashMap::new() }
+        Self {
+            name: name.into(),
+            classifier,
+            readings: HashMap::new(),
+            identity: ModelIdentity::default(),
+            temperature_from: Origin::Configuration,
+            threshold_from: Origin::Configuration,
+            guarantee: None,
+        }
+    }
+
+    /// The same, with what is known about the model.
+    #[must_use]
+    pub fn with_identity(self, identity: ModelIdentity) -> Self {
+        Self { identity, ..self }
+    }
+
+    /// What is known about the model.
+    #[must_use]
+    pub fn identity(&self) -> &ModelIdentity {
+        &self.identity
+    }
+
+    /// Where the temperature in force comes from.
+    #[must_use]
+    pub fn temperature_from(&self) -> &Origin {
+        &self.temperature_from
+    }
+
+    /// Where the threshold in force comes from.
+    #[must_use]
+    pub fn threshold_from(&self) -> &Origin {
+        &self.threshold_from
+    }
+
+    /// What is promised of the threshold in force, where a promise was asked for.
+    #[must_use]
+    pub fn guaranteed(&self) -> Option<&Guarantee> {
+        self.guarantee.as_ref()
     }
 
     /// The name.
@@ -68,38 +111,43 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Replaces temperature and threshold.
+    /// Replaces the threshold by the caller's.
     ///
     /// # Errors
     /// `invalid_config`.
-    pub fn set_calibration(&mut self, temperature: f32, threshold: f32) -> Result<()> {
-        self.classifier.set_calibration(temperature, threshold)
+    pub fn set_threshold(&mut self, threshold: f32) -> Result<()> {
+        self.classifier.set_calibration(self.config().temperature, threshold)?;
+        (self.threshold_from, self.guarantee) = (Origin::Argument, None);
+        Ok(())
     }
 
-    /// Fits the temperature on `messages`, which have been read, and puts it in force.
+    /// Fits the temperature on `sample`, which has been read, and puts it in force. A promise about the threshold, made
+    /// for other confidences, ends.
     ///
     /// # Errors
     /// As [`fit_temperature`] and [`answers`](Self::answers).
-    pub fn calibrate(&mut self, messages: &[Labelled]) -> Result<f32> {
+    pub fn calibrate(&mut self, sample: &EvalSet) -> Result<f32> {
         let mut scored: Vec<(&Scores, usize)> = Vec::new();
-        for message in messages {
+        for message in &sample.messages {
             if let Reading::Scored { scores, .. } = self.reading(message)? {
                 scored.push((scores, self.label(&message.intent)?));
             }
         }
-        let temperature = fit_temperature(&scored)?;
-        self.set_calibration(temperature, self.config().threshold)?;
+        let (temperature, n) = (fit_temperature(&scored)?, scored.len());
+        self.classifier.set_calibration(temperature, self.config().threshold)?;
+        self.temperature_from = Origin::Fitted { on: sample.name.clone(), n };
+        self.guarantee = None;
         Ok(temperature)
     }
 
-    /// Chooses the threshold that guarantees `target` on messages like `messages`, which have been read, and puts it in
-    /// force; where nothing can be guaranteed nothing is changed.
+    /// Chooses the threshold that guarantees `target` on messages like those of `sample`, which have been read, and puts it
+    /// in force; where nothing can be guaranteed the threshold is left as it is.
     ///
     /// # Errors
     /// As [`answers`](Self::answers).
-    pub fn guarantee(&mut self, messages: &[Labelled], target: RiskTarget) -> Result<Option<GuaranteedRisk>> {
+    pub fn guarantee(&mut self, sample: &EvalSet, target: RiskTarget) -> Result<&Guarantee> {
         // At threshold 0 the gate keeps whatever its other rules allow.
-        let answers = self.answers_at(messages, 0.0)?;
+        let answers = self.answers_at(&sample.messages, 0.0)?;
         let allowed = answers.iter().map(|answered| &answered.outcome).filter(|outcome| outcome.local);
         let points: Vec<Point> = allowed.map(Outcome::point).collect();
         let found = guarantee_risk(&points, target);
@@ -108,9 +156,11 @@ impl Evaluator {
                 clippy::cast_possible_truncation,
                 reason = "it is the confidence of a message, in single precision"
             )]
-            self.set_calibration(self.config().temperature, found.threshold as f32)?;
+            self.classifier.set_calibration(self.config().temperature, found.threshold as f32)?;
+            self.threshold_from = Origin::Fitted { on: sample.name.clone(), n: answers.len() };
         }
-        Ok(found)
+        let guarantee = Guarantee::new(target, &sample.name, answers.len(), points.len(), found);
+        Ok(self.guarantee.insert(guarantee))
     }
 
     /// The answers to `messages`, which have been read, at the calibration in force.
@@ -130,7 +180,12 @@ impl Evaluator {
         let probabilities = classification.probabilities.as_ref();
         let outcome = Outcome {
             gold: self.label(&message.intent)?,
-            predicted: self.label(&classification.intent)?,
+            // A caller gets `unknown` for a failure, but nothing was recognised.
+            predicted: if classification.decision.is_error() {
+                None
+            } else {
+                Some(self.label(&classification.intent)?)
+            },
             probabilities: probabilities.map(|pairs| pairs.iter().map(|(_, p)| f64::from(*p)).collect()),
             local: classification.decision.route == Route::Local,
         };

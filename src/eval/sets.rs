@@ -5,9 +5,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::dataset::{self, Example, Half, HardExample, SEED};
+use crate::dataset::{self, CalibrationPart, Example, Half, HardExample, SEED};
 use crate::message::Message;
 use crate::{IntentError, Result};
+
+/// What some editors put at the front of a UTF-8 file.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// A message with its true label.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -59,6 +62,9 @@ pub enum BuiltIn {
     Adversarial,
     /// Hand-written hard messages for choosing: the half of the development set that nothing is calibrated on.
     Dev,
+    /// The other half: what temperatures are fitted and thresholds chosen on, so that figures on it flatter whatever
+    /// was fitted here.
+    DevCalibrate,
 }
 
 impl BuiltIn {
@@ -69,6 +75,7 @@ impl BuiltIn {
             Self::HeldOut => "held-out",
             Self::Adversarial => "adversarial",
             Self::Dev => "dev",
+            Self::DevCalibrate => "dev-calibrate",
         }
     }
 
@@ -81,17 +88,20 @@ impl BuiltIn {
             Self::HeldOut => labelled(dataset::split(&dataset::build()?, SEED).test),
             Self::Adversarial => labelled(dataset::adversarial()?),
             Self::Dev => labelled(half(Half::Choose)?),
+            Self::DevCalibrate => labelled(half(Half::Calibrate)?),
         };
         Ok(EvalSet { name: self.name().to_owned(), messages })
     }
 }
 
-/// The half of the development set that temperatures and guaranteed thresholds are fitted on.
+/// The part of the development set that temperatures are fitted on, or the one that thresholds are chosen on. They share
+/// no message, with each other or with [`BuiltIn::Dev`].
 ///
 /// # Errors
 /// Those of reading the development set.
-pub fn calibration_half() -> Result<Vec<Labelled>> {
-    Ok(labelled(half(Half::Calibrate)?))
+pub fn calibration(part: CalibrationPart) -> Result<EvalSet> {
+    let messages = dataset::dev()?.into_iter().filter(|example| example.calibrates() == Some(part));
+    Ok(EvalSet { name: part.describe().to_owned(), messages: labelled(messages.collect()) })
 }
 
 fn half(wanted: Half) -> Result<Vec<HardExample>> {
@@ -104,7 +114,7 @@ fn labelled<T: Into<Labelled>>(examples: Vec<T>) -> Vec<Labelled> {
 
 impl EvalSet {
     /// Reads a JSON Lines file: `text` and `intent`, optionally `slice` and `group`; other fields are left alone, and
-    /// so are blank lines. The set is named by the path as it was given.
+    /// so are blank lines and a byte order mark at the front. The set is named by the path as it was given.
     ///
     /// # Errors
     /// `io`; `invalid_argument` naming file and line where a line is not such an object, its message is empty or its
@@ -113,6 +123,7 @@ impl EvalSet {
         let name = path.display().to_string();
         let content = std::fs::read(path).map_err(|error| IntentError::io(&name, error))?;
         let mut messages = Vec::new();
+        let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
         for (index, line) in content.split(|byte| *byte == b'\n').enumerate() {
             if !line.trim_ascii().is_empty() {
                 let place = || format!("{name}:{}", index + 1);
@@ -123,6 +134,12 @@ impl EvalSet {
             return Err(IntentError::argument(name, "holds no message"));
         }
         Ok(Self { name, messages })
+    }
+
+    /// Whether messages are known to belong together. Without groups each message is taken as drawn by itself.
+    #[must_use]
+    pub fn is_grouped(&self) -> bool {
+        self.messages.iter().any(|message| message.group.is_some())
     }
 
     /// The independent units of this set: groups of indices into [`messages`](Self::messages), in order of their names;

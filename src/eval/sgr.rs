@@ -1,4 +1,9 @@
 //! A threshold with a promise: selection with guaranteed risk (Geifman and El-Yaniv 2017, arXiv 1705.08500, algorithm 1).
+//!
+//! The promise is about messages drawn like those the threshold was chosen on, and supposes that the confidences were
+//! fixed before: nothing that shapes them, the temperature least of all, may be fitted on these messages.
+
+use std::fmt;
 
 use serde::Serialize;
 
@@ -16,7 +21,7 @@ pub struct RiskTarget {
 }
 
 /// A threshold and what is known about it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GuaranteedRisk {
     /// Least confidence that stays local.
     pub threshold: f64,
@@ -24,10 +29,81 @@ pub struct GuaranteedRisk {
     pub bound: f64,
     /// Messages at or above the threshold.
     pub accepted: usize,
-    /// Messages the threshold was chosen on.
+    /// Messages it was chosen among.
     pub n: usize,
     /// Share of wrong labels among the accepted.
     pub observed_risk: f64,
+}
+
+/// What [`Evaluator::guarantee`](super::Evaluator::guarantee) came to, as results show it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Guarantee {
+    /// Whether a threshold was found. Where none was, the one in force is what it was and promises nothing.
+    pub found: bool,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub target: RiskTarget,
+    /// The messages it was chosen on, in words; the promise is about messages like these.
+    pub chosen_on: String,
+    /// How many these are.
+    pub n: usize,
+    /// Of these, the messages that the gate keeps if only the confidence is high enough.
+    pub candidates: usize,
+    /// Least confidence that stays local.
+    pub threshold: Option<f64>,
+    /// Upper bound of the risk, at most the target's, with probability `1 - delta`.
+    pub bound: Option<f64>,
+    /// Messages at or above the threshold.
+    pub accepted: Option<usize>,
+    /// Share of wrong labels among the accepted.
+    pub observed_risk: Option<f64>,
+}
+
+impl Guarantee {
+    /// From what was `found` among `candidates` of the `n` messages of `chosen_on`.
+    #[must_use]
+    pub fn new(
+        target: RiskTarget,
+        chosen_on: &str,
+        n: usize,
+        candidates: usize,
+        found: Option<GuaranteedRisk>,
+    ) -> Self {
+        Self {
+            found: found.is_some(),
+            target,
+            chosen_on: chosen_on.to_owned(),
+            n,
+            candidates,
+            threshold: found.map(|found| found.threshold),
+            bound: found.map(|found| found.bound),
+            accepted: found.map(|found| found.accepted),
+            observed_risk: found.map(|found| found.observed_risk),
+        }
+    }
+}
+
+impl fmt::Display for Guarantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RiskTarget { risk, delta } = self.target;
+        let sample = format!(
+            "{} messages ({}), {} of which the policy allows to stay",
+            self.n, self.chosen_on, self.candidates
+        );
+        match (self.threshold, self.bound) {
+            (Some(threshold), Some(bound)) => write!(
+                f,
+                "at threshold {threshold:.3} at most {bound:.3} of the messages kept local are labelled wrong (asked for: {risk}), \
+                 with probability {}, for messages like those it was chosen on: {sample}",
+                1.0 - delta
+            ),
+            _ => write!(
+                f,
+                "no threshold keeps the share of wrong labels under {risk} with probability {} on {sample}; nothing is promised",
+                1.0 - delta
+            ),
+        }
+    }
 }
 
 impl RiskTarget {

@@ -173,6 +173,22 @@ fn a_training_message_that_quotes_an_evaluation_set() {
 }
 
 #[test]
+fn a_training_message_that_holds_a_whole_short_one() {
+    for (set, messages) in [("adversarial", dataset::adversarial()), ("dev", dataset::dev())] {
+        let messages = messages.unwrap();
+        let short =
+            |m: &dataset::HardExample| m.intent == "reset_device" && m.text.split_whitespace().count() == 3;
+        let held = messages.iter().position(short).unwrap();
+        let text = messages[held].text.trim_end_matches('.').to_uppercase();
+        let line = format!(
+            "Over by the old shed, behind where grandfather kept pigeons: {text}, honestly, yes, really"
+        );
+        let place = format!("data/{set}.jsonl:{}", held + 1);
+        assert_extra_fault(&message(&line, "reset_device", "reset/x"), &["holds the whole of", &place]);
+    }
+}
+
+#[test]
 fn a_family_that_could_give_an_evaluation_message_even_if_it_is_not_drawn() {
     let adversarial = dataset::adversarial().unwrap();
     let leaked = adversarial.iter().find(|m| m.intent == "unknown" && m.text.len() > 40).unwrap();

@@ -8,20 +8,20 @@ mod faults;
 use std::collections::{BTreeMap, BTreeSet};
 
 use relayops_intent::dataset::{
-    self, Corpus, Example, FAMILY_CAP, Files, Half, NOISY_PER_INTENT, PER_INTENT, SEED, SEEDS_PER_INTENT,
-    Source, Splits,
+    self, CalibrationPart, Corpus, Example, FAMILY_CAP, Files, Half, NOISY_PER_INTENT, PER_INTENT, SEED,
+    SEEDS_PER_INTENT, Source, Splits,
 };
 use relayops_intent::pack::IntentConfig;
 use serde_json::Value;
 
 /// SHA-256 of what the data of this version gives, on every platform.
 const SHA256: [(&str, &str); 7] = [
-    ("all", "26a195e9b6ce8030a3717ba03d594370bf1c6abca50a1ae67c0bb1d4d7be75bf"),
+    ("all", "806fe8e2ec1151dd8a76f4a53c858521f098860303c9bc00b284607a3033e629"),
     ("train.jsonl", "b3ff92d075d19db8192149a1435c8c178faebb3881314938d33d12761742d485"),
-    ("val.jsonl", "54a11ff81cc181c6f137a43d87824be52f7d552f9fbd15e761fbc7d273ad0ee5"),
+    ("val.jsonl", "a6eeac96b9875d5263fb0786535fe4f475411ea23ed2c8ecb7bfaca3e0a885f1"),
     ("test.jsonl", "bd965223233f57e46e3079989dcf5255eeb6fbc7e71f7c64369ceb4d368a8648"),
     ("chat/train.jsonl", "03a85b699788b4cf8ec8528845d290babfb62134eab4557bf4166bb3eaed5ca3"),
-    ("chat/val.jsonl", "29744781665eb970023abd56e2df914e9b1c28e5183a14cd0e426813868cd495"),
+    ("chat/val.jsonl", "80f8f8e72c1a7d0bec8d2f18c812ac49131588999e515f6768a418ef59d04051"),
     ("chat/test.jsonl", "4533233f6773b015c20c104629833d189d299471c75aa3a0a5531b24630e0b8f"),
 ];
 
@@ -203,6 +203,13 @@ fn evaluation_sets_are_as_the_card_says() {
     assert!(adversarial.iter().all(|message| message.half.is_none()));
     let half = |half| dev.iter().filter(|message| message.half == Some(half)).count();
     assert_eq!((half(Half::Choose), half(Half::Calibrate)), (292, 291));
+    let part = |part| dev.iter().filter(|message| message.calibrates() == Some(part)).count();
+    assert_eq!((part(CalibrationPart::Temperature), part(CalibrationPart::Threshold)), (145, 146));
+    assert!(adversarial.iter().all(|message| message.calibrates().is_none()));
+    let card = include_str!("../../data/README.md");
+    for row in ["| odd | 292 |", "| 0 modulo 4 | 145 |", "| 2 modulo 4 | 146 |"] {
+        assert!(card.contains(row), "the card lacks {row:?}");
+    }
     let slices: BTreeSet<&str> =
         adversarial.iter().chain(&dev).map(|message| message.slice.as_str()).collect();
     assert_eq!(slices.len(), 24);

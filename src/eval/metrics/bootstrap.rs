@@ -46,14 +46,17 @@ impl Bootstrap {
                 values.push(value);
             }
         }
-        values.map(|values| self.interval(values))
+        values.map(|mut values| {
+            values.retain(|value| value.is_finite());
+            values.sort_by(f64::total_cmp);
+            self.percentiles(&values)
+        })
     }
 
-    fn interval(&self, mut values: Vec<f64>) -> Option<Interval> {
-        values.retain(|value| value.is_finite());
-        values.sort_by(f64::total_cmp);
+    /// The interval between the percentiles of ascending values.
+    pub(super) fn percentiles(&self, sorted: &[f64]) -> Option<Interval> {
         let tail = (1.0 - self.level) / 2.0;
-        Some(Interval { low: quantile(&values, tail)?, high: quantile(&values, 1.0 - tail)? })
+        Some(Interval { low: quantile(sorted, tail)?, high: quantile(sorted, 1.0 - tail)? })
     }
 }
 

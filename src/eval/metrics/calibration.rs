@@ -53,20 +53,20 @@ fn total(bins: &[Bin]) -> usize {
 }
 
 /// Expected calibration error: `sum over bins of n_b / n * |accuracy_b - confidence_b|` (Naeini et al. 2015; Guo et al.
-/// 2017). Biased upwards: sampling noise alone makes it positive.
+/// 2017). Biased upwards: sampling noise alone makes it positive. `None` without predictions.
 #[must_use]
-pub fn ece(bins: &[Bin]) -> f64 {
+pub fn ece(bins: &[Bin]) -> Option<f64> {
     let n = total(bins);
-    bins.iter().map(|bin| share(bin.n, n) * (bin.accuracy - bin.confidence).abs()).sum()
+    (n > 0).then(|| bins.iter().map(|bin| share(bin.n, n) * (bin.accuracy - bin.confidence).abs()).sum())
 }
 
-/// [`ece`] less an estimate of its bias by sampling noise, not below 0 (after Kumar, Liang and Ma 2019, arXiv 1909.10155, who simulate
-/// what is computed here): the accuracy of a bin varies as a normal variable of variance
+/// [`ece`] less an estimate of its bias by sampling noise, not below 0 (after Kumar, Liang and Ma 2019, arXiv
+/// 1909.10155, who simulate what is computed here): the accuracy of a bin varies as a normal variable of variance
 /// `accuracy (1 - accuracy) / n_b`, so the expected value of `|accuracy' - confidence|` exceeds
 /// `|accuracy - confidence|` by an amount that is subtracted. The expectation is the mean of the folded normal
 /// distribution in closed form.
 #[must_use]
-pub fn ece_debiased(bins: &[Bin]) -> f64 {
+pub fn ece_debiased(bins: &[Bin]) -> Option<f64> {
     let n = total(bins);
     let bias = |bin: &Bin| {
         let gap = (bin.accuracy - bin.confidence).abs();
@@ -74,7 +74,7 @@ pub fn ece_debiased(bins: &[Bin]) -> f64 {
         share(bin.n, n) * (folded_normal_mean(gap, deviation) - gap)
     };
     let bias: f64 = bins.iter().filter(|bin| bin.n > 0).map(bias).sum();
-    (ece(bins) - bias).max(0.0)
+    Some((ece(bins)? - bias).max(0.0))
 }
 
 /// Mean of `|X|` for a normal `X` (Leone, Nelson and Nottingham 1961).

@@ -5,10 +5,11 @@ use serde::Serialize;
 
 use super::{count, share};
 
-/// Counts of `[gold][predicted]`.
+/// Counts of `[gold][predicted]`, and of messages without an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confusion {
     counts: Vec<Vec<usize>>,
+    failed: Vec<usize>,
 }
 
 /// Figures of one class.
@@ -22,18 +23,27 @@ pub struct ClassScores {
     pub f1: f64,
     /// Messages of this label.
     pub support: usize,
+    /// Of these, messages that the model failed on: wrong, and in no column of the confusion.
+    pub failed: usize,
 }
 
 impl Confusion {
-    /// Counts `(gold, predicted)` pairs of class indices; a pair outside `classes` is left out.
-    pub fn new(classes: usize, pairs: impl IntoIterator<Item = (usize, usize)>) -> Self {
-        let mut counts = vec![vec![0; classes]; classes];
+    /// Counts `(gold, predicted)` pairs of class indices, `None` being no answer at all; a pair outside `classes` is left
+    /// out.
+    pub fn new(classes: usize, pairs: impl IntoIterator<Item = (usize, Option<usize>)>) -> Self {
+        let (mut counts, mut failed) = (vec![vec![0; classes]; classes], vec![0; classes]);
         for (gold, predicted) in pairs {
-            if let Some(cell) = counts.get_mut(gold).and_then(|row| row.get_mut(predicted)) {
+            let cell = match predicted {
+                Some(predicted) => {
+                    counts.get_mut(gold).and_then(|row: &mut Vec<usize>| row.get_mut(predicted))
+                }
+                None => failed.get_mut(gold),
+            };
+            if let Some(cell) = cell {
                 *cell += 1;
             }
         }
-        Self { counts }
+        Self { counts, failed }
     }
 
     /// Rows are true labels, columns answered ones.
@@ -45,7 +55,7 @@ impl Confusion {
     /// Messages.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.counts.iter().flatten().sum()
+        self.counts.iter().flatten().chain(&self.failed).sum()
     }
 
     /// Right answers.
@@ -61,7 +71,7 @@ impl Confusion {
     }
 
     fn support(&self, class: usize) -> usize {
-        self.counts[class].iter().sum()
+        self.counts[class].iter().sum::<usize>() + self.failed[class]
     }
 
     fn answered(&self, class: usize) -> usize {
@@ -79,6 +89,7 @@ impl Confusion {
                 recall: share(right, support),
                 f1: share(2 * right, support + answered),
                 support,
+                failed: self.failed[class],
             }
         };
         (0..self.counts.len()).map(scores).collect()

@@ -5,6 +5,7 @@ pub mod calibration;
 pub mod classification;
 pub mod gate;
 pub mod intervals;
+pub mod rates;
 pub mod selective;
 
 use serde::{Serialize, Serializer};
@@ -29,8 +30,8 @@ impl Serialize for Interval {
 pub struct Outcome {
     /// Index of the true label.
     pub gold: usize,
-    /// Index of the answered label.
-    pub predicted: usize,
+    /// Index of the answered label; `None` where the model failed, which is never the right answer.
+    pub predicted: Option<usize>,
     /// Calibrated probabilities, one a label; `None` where the message was not classified (too long, failure).
     pub probabilities: Option<Vec<f64>>,
     /// Whether the gate kept the message on the device.
@@ -41,7 +42,7 @@ impl Outcome {
     /// Whether the answered label is the true one.
     #[must_use]
     pub fn correct(&self) -> bool {
-        self.gold == self.predicted
+        self.predicted == Some(self.gold)
     }
 
     /// The largest probability; 0 where the message was not classified, so that such messages are the least certain.

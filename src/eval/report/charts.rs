@@ -93,13 +93,15 @@ pub(super) fn reliability(bins: &[Bin]) -> Result<String> {
     })
 }
 
-/// Selective risk at every coverage, with that of a perfect and of a worthless confidence.
-pub(super) fn risk_coverage(curve: &RiskCoverage) -> Result<String> {
+/// The scale on which all of these curves can be drawn, and compared.
+pub(super) fn risk_top<'a>(curves: impl IntoIterator<Item = &'a RiskCoverage>) -> f64 {
+    let highest = curves.into_iter().flat_map(RiskCoverage::curve).map(|(_, risk)| risk).fold(0.0, f64::max);
+    (highest * 1.05).clamp(0.02, 1.0)
+}
+
+/// Selective risk at every coverage, up to `top`, with that of a perfect and of a worthless confidence.
+pub(super) fn risk_coverage(curve: &RiskCoverage, top: f64) -> Result<String> {
     let (model, oracle) = (curve.curve(), curve.oracle().curve());
-    // The first few messages alone would set the scale: a single wrong one is a risk of 1.
-    let settled = model.iter().filter(|(coverage, _)| *coverage >= 0.05).map(|(_, risk)| *risk);
-    let top = (settled.fold(curve.error_rate(), f64::max) * 1.15).clamp(0.02, 1.0);
-    let model = model.into_iter().map(|(coverage, risk)| (coverage, risk.min(top)));
     svg(|area| {
         let mut chart = axes(area, top, "coverage", "share wrong of kept")?;
         let random = [(0.0, curve.error_rate()), (1.0, curve.error_rate())];
@@ -108,4 +110,47 @@ pub(super) fn risk_coverage(curve: &RiskCoverage) -> Result<String> {
         chart.draw_series(LineSeries::new(model, SERIES.stroke_width(2))).map_err(failed)?;
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::metrics::Point;
+
+    /// Vertical pixels of the model's line.
+    fn heights(svg: &str) -> Vec<f64> {
+        let line =
+            svg.lines().find(|line| line.starts_with("<polyline") && line.contains(&hex(SERIES))).unwrap();
+        let points = line.split_once("points=\"").unwrap().1.split('"').next().unwrap();
+        points.split_whitespace().map(|pair| pair.split_once(',').unwrap().1.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_whole_curve_is_drawn() {
+        // The surest answer is wrong: a risk of 1 at the lowest coverage, then 1/k.
+        let points: Vec<Point> = (0..100)
+            .map(|rank| Point { confidence: 1.0 - f64::from(rank) / 200.0, correct: rank > 0 })
+            .collect();
+        let curve = RiskCoverage::new(&points);
+        let top = risk_top([&curve]);
+        assert_eq!(top, 1.0);
+        let drawn = heights(&risk_coverage(&curve, top).unwrap());
+        assert_eq!(drawn.len(), 100);
+        // Nothing is cut off: from the top edge down, the second point half way, as it ought to be.
+        let (highest, lowest) = (drawn[0], drawn[99]);
+        let half = (drawn[1] - highest) / (lowest - highest);
+        assert!((half - 0.5 / 0.99).abs() < 0.01, "{half}: {drawn:?}");
+        assert!(drawn.windows(2).all(|pair| pair[0] <= pair[1]));
+    }
+
+    #[test]
+    fn curves_side_by_side_share_a_scale() {
+        let curve = |wrong: i32| {
+            let point =
+                |rank| Point { confidence: 1.0 - f64::from(rank) / 200.0, correct: rank < 100 - wrong };
+            RiskCoverage::new(&(0..100).map(point).collect::<Vec<_>>())
+        };
+        assert!((risk_top([&curve(10), &curve(40)]) - 0.42).abs() < 1e-9);
+        assert!((risk_top([&curve(0)]) - 0.02).abs() < 1e-9, "an axis needs a length");
+    }
 }

@@ -1,6 +1,7 @@
 //! Numbers for people.
 
 use crate::eval::metrics::Interval;
+use crate::eval::{Evaluation, IntervalMethod};
 
 /// What stands where there is no figure.
 pub const NONE: &str = "\u{2013}";
@@ -27,4 +28,34 @@ pub fn decimal(value: Option<f64>) -> String {
 #[must_use]
 pub fn range(interval: Option<Interval>) -> String {
     interval.map_or_else(String::new, |i| format!("[{}, {}]", percent(i.low), percent(i.high)))
+}
+
+/// Messages, groups, and how intervals were made of them.
+#[must_use]
+pub fn interval_method(method: &IntervalMethod) -> String {
+    let groups = method.groups.map_or(String::new(), |groups| format!(" in {groups} groups"));
+    let (figures, rates) = (method.figures.name(), method.rates.name());
+    let made = if figures == rates {
+        figures.to_owned()
+    } else {
+        format!("{figures}; of the gate and of slices: {rates}")
+    };
+    format!("n = {}{groups}; intervals: {made}", method.n)
+}
+
+/// What is known about the model of a result, in words, one thing after the other.
+#[must_use]
+pub fn identity(result: &Evaluation) -> Vec<String> {
+    let model = &result.identity;
+    let mut parts = Vec::new();
+    if let Some(file) = &model.file {
+        parts.push(format!("{}, {} bytes", file.path, file.bytes));
+        parts.push(format!("SHA-256 {}", file.sha256));
+    }
+    let trained = model.trained_on.as_ref().map_or_else(|| "unknown data".to_owned(), ToString::to_string);
+    parts.push(format!("trained on {trained}"));
+    parts.extend(model.configuration.as_ref().map(|from| format!("configuration: {from}")));
+    parts.push(format!("temperature {:.3} {}", result.temperature, result.temperature_from));
+    parts.push(format!("threshold {:.3} {}", result.gate.threshold, result.gate.threshold_from));
+    parts
 }

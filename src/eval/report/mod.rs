@@ -40,6 +40,10 @@ pub fn html(results: &[Evaluation], differences: &[Difference]) -> Result<String
                         a href={ "#set-" (index) } { (results[0].set) }
                     }
                 }
+                @if let Some(results) = sets.first() {
+                    h2 { "Models" }
+                    (tables::models(results))
+                }
                 @for section in &sections { (section) }
             }
         }

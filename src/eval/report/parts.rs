@@ -2,7 +2,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::format::{decimal, percent};
+use super::format::{decimal, interval_method, percent};
 use super::{charts, tables};
 use crate::Result;
 use crate::eval::metrics::selective::RiskCoverage;
@@ -14,9 +14,11 @@ pub(super) fn method(first: &Evaluation) -> Markup {
     let bootstrap = &first.bootstrap;
     html! {
         p {
-            "Brackets are " (format!("{:.0}", 100.0 * bootstrap.level)) "% intervals: percentile bootstrap ("
-            (bootstrap.replicates) " draws of whole paraphrase groups, seed " (bootstrap.seed)
-            "), and exact binomial (Clopper-Pearson) for the gate and for slices. ECE has " (first.calibration.ece_bins)
+            "Brackets are " (format!("{:.0}", 100.0 * bootstrap.level)) "% intervals, made as said beside each set. The bootstrap "
+            "takes percentiles of " (bootstrap.replicates) " draws (seed " (bootstrap.seed) "); where a set has groups of "
+            "paraphrases, it draws whole groups, for the gate's rates too. Clopper-Pearson is exact for messages drawn one by "
+            "one; it also stands in, with one trial a group, where all trials of a rate are alike, and the bound of unsafe is "
+            "never below it. ECE has " (first.calibration.ece_bins)
             " bins of equal width; below it, less its bias by sampling noise (debiased). AUGRC is the area under the generalised "
             "risk-coverage curve; below it, what a confidence without information would have. Unsafe is the share kept "
             "local of the messages that must escalate; below it, the one-sided 95% upper bound."
@@ -27,15 +29,17 @@ pub(super) fn method(first: &Evaluation) -> Markup {
 /// One set with all its models.
 pub(super) fn section(index: usize, results: &[Evaluation], differences: &[Difference]) -> Result<Markup> {
     let Some(first) = results.first() else { return Ok(html! {}) };
+    let curves: Vec<RiskCoverage> = results.iter().map(curve).collect();
+    let top = charts::risk_top(&curves);
     let mut figures = Vec::new();
-    for result in results {
-        figures.push(charts_of(result)?);
+    for (result, curve) in results.iter().zip(&curves) {
+        figures.push(charts_of(result, curve, top)?);
     }
     let differences: Vec<&Difference> = differences.iter().filter(|d| d.set == first.set).collect();
     Ok(html! {
         section id={ "set-" (index) } {
             h2 { (first.set) }
-            p { (first.n) " messages in " (first.units) " independent groups." }
+            p { (interval_method(&first.interval_method)) "." }
             h3 { "Labels and confidence" }
             (tables::labels(results))
             h3 { "Gate" }
@@ -68,11 +72,13 @@ fn legend() -> Markup {
     html! { @for (class, text) in keys { span.legend { span class={ "key " (class) } {} (text) } } }
 }
 
-fn charts_of(result: &Evaluation) -> Result<Markup> {
-    let points: Vec<Point> = result.outcomes.iter().map(Outcome::point).collect();
-    let curve = RiskCoverage::new(&points);
+fn curve(result: &Evaluation) -> RiskCoverage {
+    RiskCoverage::new(&result.outcomes.iter().map(Outcome::point).collect::<Vec<Point>>())
+}
+
+fn charts_of(result: &Evaluation, curve: &RiskCoverage, top: f64) -> Result<Markup> {
     let (reliability, risk) =
-        (charts::reliability(&result.calibration.reliability)?, charts::risk_coverage(&curve)?);
+        (charts::reliability(&result.calibration.reliability)?, charts::risk_coverage(curve, top)?);
     Ok(html! {
         div.card {
             h4 { (result.model) }
@@ -80,7 +86,7 @@ fn charts_of(result: &Evaluation) -> Result<Markup> {
                 figure role="img" aria-label={ "Reliability diagram of " (result.model) } {
                     (PreEscaped(reliability))
                     figcaption {
-                        "Reliability: ECE " (decimal(Some(result.calibration.ece))) ", temperature "
+                        "Reliability: ECE " (decimal(result.calibration.ece)) ", temperature "
                         (format!("{:.3}", result.temperature))
                     }
                 }

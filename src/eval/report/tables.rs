@@ -2,22 +2,25 @@
 
 use maud::{Markup, html};
 
-use super::format::{NONE, decimal, percent, percent_of, range};
+use super::format::{NONE, decimal, identity, percent, percent_of, range};
 use crate::eval::metrics::share;
 use crate::eval::{Difference, Evaluation, Misread, OutOfScope, Slice};
 use crate::gate::Route;
+
+/// Models that have room beside each other in a table with several columns for each, on paper too.
+const ABREAST: usize = 3;
 
 /// What the models answer and what their confidence is worth, side by side.
 pub(super) fn labels(results: &[Evaluation]) -> Markup {
     html! {
         div.wide { table {
-            thead { tr { @for name in ["model", "accuracy,\u{a0}%", "macro-F1,\u{a0}%", "ECE", "Brier", "NLL", "AURC", "AUGRC",
+            thead { tr { @for name in ["model", "accuracy,\u{a0}%", "macro\u{2011}F1,\u{a0}%", "ECE", "Brier", "NLL", "AURC", "AUGRC",
                 "errors above 0.9,\u{a0}%"] { th { (name) } } } }
             tbody { @for result in results { tr {
-                td { (result.model) }
+                td.model { (result.model) }
                 td { (percent(result.labels.accuracy)) small { (range(result.labels.accuracy_interval)) } }
                 td { (percent(result.labels.macro_f1)) small { (range(result.labels.macro_f1_interval)) } }
-                td { (decimal(Some(result.calibration.ece))) small { "debiased " (decimal(Some(result.calibration.ece_debiased))) } }
+                td { (decimal(result.calibration.ece)) small { "debiased " (decimal(result.calibration.ece_debiased)) } }
                 td { (decimal(result.calibration.brier)) }
                 td { (decimal(result.calibration.nll)) }
                 td { (decimal(Some(result.selection.aurc))) small { "of " (decimal(Some(result.selection.aurc_random))) } }
@@ -35,7 +38,7 @@ pub(super) fn out_of_scope(results: &[Evaluation]) -> Markup {
         thead { tr { @for name in ["model", "near: found,\u{a0}%", "escalated,\u{a0}%", "n", "far: found,\u{a0}%", "escalated,\u{a0}%", "n"] {
             th { (name) } } } }
         tbody { @for result in results { tr {
-            td { (result.model) }
+            td.model { (result.model) }
             @for scope in [result.near_out_of_scope, result.far_out_of_scope] { (scope_cells(scope)) }
         } } }
     } } }
@@ -43,7 +46,7 @@ pub(super) fn out_of_scope(results: &[Evaluation]) -> Markup {
 
 fn scope_cells(scope: Option<OutOfScope>) -> Markup {
     html! {
-        td { (percent_of(scope.map(|scope| scope.recall))) small { (range(scope.map(|scope| scope.recall_interval))) } }
+        td { (percent_of(scope.map(|scope| scope.recall))) small { (range(scope.and_then(|scope| scope.recall_interval))) } }
         td { (percent_of(scope.map(|scope| scope.escalated))) }
         td { (scope.map_or(0, |scope| scope.n)) }
     }
@@ -52,18 +55,24 @@ fn scope_cells(scope: Option<OutOfScope>) -> Markup {
 /// What the gate does with the answers, side by side.
 pub(super) fn gate(results: &[Evaluation]) -> Markup {
     html! { div.wide { table {
-        thead { tr { @for name in ["model", "threshold", "kept local,\u{a0}%", "right of kept,\u{a0}%", "unsafe,\u{a0}%",
+        thead { tr { @for name in ["model", "temperature", "threshold", "kept local,\u{a0}%", "right of kept,\u{a0}%", "unsafe,\u{a0}%",
             "over-escalated,\u{a0}%"] { th { (name) } } } }
         tbody { @for result in results { @let gate = &result.gate; tr {
-            td { (result.model) }
+            td.model { (result.model) }
+            td { (format!("{:.3}", result.temperature)) }
             td { (format!("{:.3}", gate.threshold))
-                @if let Some(found) = gate.guarantee { small { "risk at most " (percent(found.bound)) "%" } } }
-            td { (percent(gate.coverage)) small { (range(Some(gate.coverage_interval))) } }
+                @if let Some(guarantee) = &gate.guarantee { small {
+                    @match guarantee.bound { Some(bound) => { "risk at most " (percent(bound)) "%" } None => { "no promise" } }
+                } } }
+            td { (percent(gate.coverage)) small { (range(gate.coverage_interval)) } }
             td { (percent_of(gate.selective_accuracy)) small { (range(gate.selective_accuracy_interval)) } }
             td { (percent_of(gate.unsafe_local_rate))
                 small { (gate.unsafe_local) " of " (gate.must_escalate) ", at most " (percent_of(gate.unsafe_local_upper)) } }
-            td { (percent_of(gate.over_escalation)) }
+            td { (percent_of(gate.over_escalation)) small { (range(gate.over_escalation_interval)) } }
         } } }
+    } }
+    @for result in results { @if let Some(guarantee) = &result.gate.guarantee {
+        p { (result.model) ": " (guarantee) "." }
     } } }
 }
 
@@ -74,14 +83,22 @@ fn unscored(result: &Evaluation) -> Markup {
     } }
 }
 
+/// Which models these are.
+pub(super) fn models(results: &[Evaluation]) -> Markup {
+    html! { dl.models { @for result in results {
+        dt { (result.model) }
+        dd { (identity(result).join("; ")) "." }
+    } } }
+}
+
 /// Paired differences.
 pub(super) fn differences(differences: &[&Difference]) -> Markup {
     let points = |value: f64| format!("{:+.1}", 100.0 * value);
     html! { div.wide { table {
-        thead { tr { th { "model" } th { "less" } th { "accuracy, points" } th { "macro-F1, points" } } }
+        thead { tr { th { "model" } th.model { "less" } th { "accuracy, points" } th { "macro\u{2011}F1, points" } } }
         tbody { @for difference in differences { tr {
-            td { (difference.model) }
-            td { (difference.baseline) }
+            td.model { (difference.model) }
+            td.model { (difference.baseline) }
             td { (points(difference.accuracy)) small { (range(difference.accuracy_interval)) } }
             td { (points(difference.macro_f1)) small { (range(difference.macro_f1_interval)) } }
         } } }
@@ -91,14 +108,15 @@ pub(super) fn differences(differences: &[&Difference]) -> Markup {
 /// Counts of true against answered intents.
 pub(super) fn confusion(result: &Evaluation) -> Markup {
     html! { table.matrix {
-        thead { tr { th { "" } @for (label, _) in &result.labels.confusion { th { (spaced(label)) } } } }
-        tbody { @for (gold, row) in &result.labels.confusion { tr {
+        thead { tr { th { "" } @for (label, _) in &result.labels.confusion { th { (spaced(label)) } }
+            @if result.failed > 0 { th { "(failed)" } } } }
+        tbody { @for ((gold, row), (_, scores)) in result.labels.confusion.iter().zip(&result.labels.per_class) { tr {
             th scope="row" { (spaced(gold)) }
-            @let total = row.iter().map(|(_, n)| n).sum();
             @for (predicted, n) in row {
                 td class=(if gold == predicted { "hit" } else { "miss" })
-                    style=(format!("--share:{:.3}", share(*n, total))) { (n) }
+                    style=(format!("--share:{:.3}", share(*n, scores.support))) { (n) }
             }
+            @if result.failed > 0 { td.miss style=(format!("--share:{:.3}", share(scores.failed, scores.support))) { (scores.failed) } }
         } } }
     } }
 }
@@ -110,7 +128,7 @@ fn spaced(label: &str) -> String {
 
 /// Precision, recall and F1 of each intent and model.
 pub(super) fn intents(results: &[Evaluation]) -> Markup {
-    html! { div.wide { table {
+    html! { @for results in results.chunks(ABREAST) { div.wide { table {
         thead {
             tr { th { "" } th { "" } @for result in results { th.over.start colspan="3" { (result.model) } } }
             tr { th { "intent" } th { "n" }
@@ -123,12 +141,12 @@ pub(super) fn intents(results: &[Evaluation]) -> Markup {
                 td.start { (percent(scores.precision)) } td { (percent(scores.recall)) } td { (percent(scores.f1)) }
             }
         } } }
-    } } }
+    } } } }
 }
 
 /// Accuracy and gate of each slice and model.
 pub(super) fn slices(results: &[Evaluation]) -> Markup {
-    html! { div.wide { table {
+    html! { @for results in results.chunks(ABREAST) { div.wide { table {
         thead {
             tr { th { "" } th { "" } @for result in results { th.over.start colspan="4" { (result.model) } } }
             tr { th { "slice" } th { "n" }
@@ -139,12 +157,12 @@ pub(super) fn slices(results: &[Evaluation]) -> Markup {
             td { (slice.n) }
             @for (_, slice) in results.iter().filter_map(|result| result.slices.get(index)) { (slice_cells(slice)) }
         } } }
-    } } }
+    } } } }
 }
 
 fn slice_cells(slice: &Slice) -> Markup {
     html! {
-        td.start { (percent(slice.accuracy)) small { (range(Some(slice.accuracy_interval))) } }
+        td.start { (percent(slice.accuracy)) small { (range(slice.accuracy_interval)) } }
         td { (percent(slice.coverage)) }
         td { (percent_of(slice.selective_accuracy)) }
         td.bad[slice.unsafe_local > 0] { (slice.unsafe_local) }
@@ -158,7 +176,7 @@ pub(super) fn errors(errors: &[Misread]) -> Markup {
         tbody { @for error in errors { tr {
             td.text { (error.text) }
             td { (error.expected) }
-            td { (error.predicted) }
+            td { (error.predicted.as_deref().unwrap_or("(failed)")) }
             td { (decimal(error.confidence)) }
             td.bad[error.route == Route::Local] { @if error.route == Route::Local { "local" } @else { "escalate" } }
             td { (error.slice.as_deref().unwrap_or(NONE)) }
