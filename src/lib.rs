@@ -34,6 +34,7 @@ pub mod classifier;
 pub mod cli;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod dataset;
+pub mod encoder;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod eval;

@@ -8,10 +8,13 @@ use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::classifier::{Classifier, LabelModel, ModelInfo};
 use crate::gguf::{Gguf, GgufStream};
+use crate::encoder::Encoder;
+use crate::model::Architecture;
+use crate::model::bert::{Bert, BertConfig};
 use crate::model::qwen2::{Qwen2, Qwen2Config};
 use crate::pack::IntentConfig;
 use crate::scoring::{Scorer, Scores};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, WordPiece};
 use crate::{IntentError, Result};
 
 /// Bytes read from a file, or taken from a caller, at a time.
@@ -21,7 +24,7 @@ const CHUNK: usize = 1 << 20;
 pub struct Loader {
     stream: GgufStream,
     config: IntentConfig,
-    sizes: Option<Qwen2Config>,
+    architecture: Option<Architecture>,
     backend: Cpu,
 }
 
@@ -32,7 +35,7 @@ impl Loader {
     /// `invalid_config`.
     pub fn new(file: &str, total: Option<u64>, config: IntentConfig) -> Result<Self> {
         config.check()?;
-        Ok(Self { stream: GgufStream::new(file, total), config, sizes: None, backend: Cpu::default() })
+        Ok(Self { stream: GgufStream::new(file, total), config, architecture: None, backend: Cpu::default() })
     }
 
     /// Builds the model on [`Cpu::exact`].
@@ -64,7 +67,7 @@ impl Loader {
     /// Takes the next bytes. Architecture, sizes and tensor shapes are checked as soon as the header is there.
     ///
     /// # Errors
-    /// As [`GgufStream::push`] and [`Qwen2Config::from_header`].
+    /// As [`GgufStream::push`] and [`Architecture::from_header`].
     pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
         // In pieces, so that a file given at once is not held twice and is checked before its weights are taken.
         for piece in chunk.chunks(CHUNK) {
@@ -75,51 +78,113 @@ impl Loader {
     }
 
     fn check_header(&mut self) -> Result<()> {
-        if let (None, Some(header)) = (self.sizes, self.stream.header()) {
-            self.sizes = Some(Qwen2Config::from_header(header)?);
+        if let (None, Some(header)) = (&self.architecture, self.stream.header()) {
+            let architecture = Architecture::from_header(header)?;
+            check_config(&architecture, header.metadata.file(), &self.config)?;
+            self.architecture = Some(architecture);
         }
         Ok(())
     }
 
-    /// Ends the file, builds tokenizer and model, and computes the prefix.
+    /// Ends the file, builds tokenizer and model, and computes the prefix where there is one.
     ///
     /// # Errors
     /// `truncated`, and every error of building the parts.
     pub fn finish(self) -> Result<Classifier> {
         let config = self.config.clone();
-        let (scorer, info) = self.finish_scorer()?;
-        Classifier::new(Box::new(QwenModel { scorer, info }), config)
+        let model: Box<dyn LabelModel + Send> = match self.parts()? {
+            (Architecture::Qwen2(sizes), parts) => {
+                let (scorer, info) = parts.scorer(sizes)?;
+                Box::new(QwenModel { scorer, info })
+            }
+            (Architecture::Bert(sizes), parts) => Box::new(parts.encoder(sizes)?),
+        };
+        Classifier::new(model, config)
     }
 
-    /// As [`finish`](Self::finish), but stops at the scorer: for measurements and tests of its parts.
+    /// As [`finish`](Self::finish), but stops at the scorer of a model that answers prompts: for measurements and
+    /// tests of its parts.
     ///
     /// # Errors
-    /// As [`finish`](Self::finish).
-    pub fn finish_scorer(mut self) -> Result<(Scorer<Cpu>, ModelInfo)> {
+    /// As [`finish`](Self::finish), and `unavailable` for other models.
+    pub fn finish_scorer(self) -> Result<(Scorer<Cpu>, ModelInfo)> {
+        match self.parts()? {
+            (Architecture::Qwen2(sizes), parts) => parts.scorer(sizes),
+            (Architecture::Bert(_), _) => {
+                Err(IntentError::Unavailable("an encoder has no prompt to score".to_owned()))
+            }
+        }
+    }
+
+    /// As [`finish`](Self::finish), but stops at the encoder.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish), and `unavailable` for other models.
+    pub fn finish_encoder(self) -> Result<Encoder<Cpu>> {
+        match self.parts()? {
+            (Architecture::Bert(sizes), parts) => parts.encoder(sizes),
+            (Architecture::Qwen2(_), _) => {
+                Err(IntentError::Unavailable("a model that answers prompts is no encoder".to_owned()))
+            }
+        }
+    }
+
+    fn parts(mut self) -> Result<(Architecture, Parts)> {
         self.stream.end()?;
         self.check_header()?;
-        let mut gguf = self.stream.finish()?;
-        let Some(sizes) = self.sizes else {
+        let gguf = self.stream.finish()?;
+        let Some(architecture) = self.architecture else {
             return Err(gguf.metadata.invalid("header", "was not read"));
         };
-        let tokenizer = Tokenizer::from_metadata(&gguf.metadata)?;
-        let mut info = describe(&gguf, &self.backend);
-        let scorer = Scorer::new(Qwen2::new(self.backend, sizes, &mut gguf)?, tokenizer, &self.config)?;
-        info.prefix_tokens = scorer.prompt().prefix.len();
-        Ok((scorer, info))
+        Ok((architecture, Parts { gguf, backend: self.backend, config: self.config }))
     }
 }
 
-fn describe(gguf: &Gguf, backend: &Cpu) -> ModelInfo {
-    let tensors = || gguf.tensors.values();
-    ModelInfo {
-        stage: "qwen2".to_owned(),
-        architecture: "qwen2".to_owned(),
-        backend: backend.name(),
-        threads: backend.threads(),
-        parameters: tensors().map(|t| t.rows() as u64 * t.cols() as u64).sum(),
-        weight_bytes: tensors().map(|t| t.bytes() as u64).sum(),
-        prefix_tokens: 0,
+/// A head's rows stand for labels in an order of their own; a configuration must have the same.
+fn check_config(architecture: &Architecture, file: &str, config: &IntentConfig) -> Result<()> {
+    match architecture {
+        Architecture::Qwen2(_) => config.require_prompt().map(|_| ()),
+        Architecture::Bert(sizes) if sizes.labels == config.labels => Ok(()),
+        Architecture::Bert(sizes) => {
+            let detail = format!("{:?}; {file} answers with {:?}", config.labels, sizes.labels);
+            Err(IntentError::config("labels", detail))
+        }
+    }
+}
+
+/// What a model is built from.
+struct Parts {
+    gguf: Gguf,
+    backend: Cpu,
+    config: IntentConfig,
+}
+
+impl Parts {
+    fn scorer(mut self, sizes: Qwen2Config) -> Result<(Scorer<Cpu>, ModelInfo)> {
+        let tokenizer = Tokenizer::from_metadata(&self.gguf.metadata)?;
+        let mut info = self.describe("qwen2");
+        let scorer = Scorer::new(Qwen2::new(self.backend, sizes, &mut self.gguf)?, tokenizer, &self.config)?;
+        info.prefix_tokens = scorer.prompt().prefix.len();
+        Ok((scorer, info))
+    }
+
+    fn encoder(mut self, sizes: BertConfig) -> Result<Encoder<Cpu>> {
+        let tokenizer = WordPiece::from_metadata(&self.gguf.metadata)?;
+        let info = self.describe("bert");
+        Ok(Encoder::new(Bert::new(self.backend, sizes, &mut self.gguf)?, tokenizer, info))
+    }
+
+    fn describe(&self, architecture: &str) -> ModelInfo {
+        let tensors = || self.gguf.tensors.values();
+        ModelInfo {
+            stage: architecture.to_owned(),
+            architecture: architecture.to_owned(),
+            backend: self.backend.name(),
+            threads: self.backend.threads(),
+            parameters: tensors().map(|t| t.rows() as u64 * t.cols() as u64).sum(),
+            weight_bytes: tensors().map(|t| t.bytes() as u64).sum(),
+            prefix_tokens: 0,
+        }
     }
 }
 

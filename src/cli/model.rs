@@ -32,7 +32,13 @@ impl ConfigArgs {
             let text = read(path)?;
             // The line end that editors put behind the last line is not part of the prompt.
             let text = text.strip_suffix('\n').unwrap_or(&text);
-            config.prompt.system = text.strip_suffix('\r').unwrap_or(text).to_owned();
+            let text = text.strip_suffix('\r').unwrap_or(text).to_owned();
+            match &mut config.prompt {
+                Some(prompt) => prompt.system = text,
+                None => {
+                    return Err(IntentError::argument("--system-prompt", "the configuration has no prompt"));
+                }
+            }
         }
         Ok(config)
     }

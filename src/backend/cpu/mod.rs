@@ -2,6 +2,7 @@
 
 mod attention;
 mod elementwise;
+mod math;
 
 use super::{Backend, Heads, RopeTable, Visible};
 use crate::quant::{self, QuantMatrix};
@@ -95,6 +96,14 @@ impl Backend for Cpu {
         out
     }
 
+    fn layer_norm(&self, x: &Tensor, weight: &Vec<f32>, bias: &Vec<f32>, eps: f32) -> Tensor {
+        let mut out = x.clone();
+        for row in out.values.chunks_exact_mut(x.cols) {
+            elementwise::layer_norm(row, weight, bias, eps);
+        }
+        out
+    }
+
     fn rope(&self, x: &mut Tensor, table: &RopeTable) {
         let angles = table.cos.chunks_exact(table.half).zip(table.sin.chunks_exact(table.half));
         for (row, (cos, sin)) in x.values.chunks_exact_mut(x.cols).zip(angles) {
@@ -106,6 +115,19 @@ impl Backend for Cpu {
 
     fn silu_mul(&self, gate: &mut Tensor, up: &Tensor) {
         elementwise::silu_mul(&mut gate.values, &up.values);
+    }
+
+    fn gelu(&self, x: &mut Tensor) {
+        elementwise::gelu(&mut x.values);
+    }
+
+    fn mean_rows(&self, x: &Tensor) -> Tensor {
+        let mut values = vec![0.0; x.cols];
+        for row in x.values.chunks_exact(x.cols) {
+            values.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        values.iter_mut().for_each(|sum| *sum /= x.rows as f32);
+        Tensor { rows: 1, cols: x.cols, values }
     }
 
     fn add(&self, x: &mut Tensor, y: &Tensor) {
