@@ -56,7 +56,9 @@ impl<B: Backend> Encoder<B> {
 impl<B: Backend> LabelModel for Encoder<B> {
     fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
         if token_confidence {
-            return Err(IntentError::Unavailable("an encoder emits no tokens: no token_confidence".to_owned()));
+            return Err(IntentError::Unavailable(
+                "an encoder emits no tokens: no token_confidence".to_owned(),
+            ));
         }
         Ok(Scores { log_probabilities: self.log_probabilities(text)?, token_confidence: None })
     }

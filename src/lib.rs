@@ -46,6 +46,8 @@ pub mod loader;
 pub mod message;
 pub mod model;
 pub mod pack;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod packing;
 pub mod prompt;
 pub mod quant;
 pub mod scoring;

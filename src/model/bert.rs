@@ -14,6 +14,9 @@ use crate::{IntentError, Result};
 /// llama.cpp's number for the mean over all tokens (`LLAMA_POOLING_TYPE_MEAN`).
 pub const POOLING_MEAN: usize = 1;
 
+/// Most positions a model may have.
+pub const MAX_POSITIONS: usize = 1 << 20;
+
 /// Sizes of one model, from its metadata.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BertConfig {
@@ -57,14 +60,15 @@ impl BertConfig {
             hidden,
             feed_forward: meta.size_up_to("bert.feed_forward_length", 1 << 20)?,
             heads: Heads { query: heads, kv: heads, dim: hidden / heads },
-            context: meta.size_up_to("bert.context_length", 1 << 20)?,
+            context: meta.size_up_to("bert.context_length", MAX_POSITIONS)?,
             norm_eps: meta.positive("bert.attention.layer_norm_epsilon")?,
             vocab: meta.texts("tokenizer.ggml.tokens")?.len(),
             token_types: meta.size_up_to("tokenizer.ggml.token_type_count", 1 << 10)?,
             labels: labels.into_iter().map(str::to_owned).collect(),
         };
         check_variants(meta)?;
-        for (key, width) in [("bert.embedding_length", hidden), ("bert.feed_forward_length", config.feed_forward)]
+        for (key, width) in
+            [("bert.embedding_length", hidden), ("bert.feed_forward_length", config.feed_forward)]
         {
             if !width.is_multiple_of(BLOCK) {
                 return Err(meta.invalid(key, format!("{width} is not a multiple of {BLOCK}")));
@@ -318,7 +322,9 @@ impl<B: Backend> Bert<B> {
             self.embedding.dequantize_row(token.0 as usize, row);
             self.positions.dequantize_row(position, &mut position_row);
             let others = self.token_type.iter().zip(&position_row);
-            row.iter_mut().zip(others).for_each(|(value, (kind, position))| *value = *value + kind + position);
+            row.iter_mut()
+                .zip(others)
+                .for_each(|(value, (kind, position))| *value = *value + kind + position);
         }
         values
     }

@@ -39,6 +39,17 @@ impl Architecture {
     }
 }
 
+impl Architecture {
+    /// The name that GGUF headers have for it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Qwen2(_) => "qwen2",
+            Self::Bert(_) => "bert",
+        }
+    }
+}
+
 /// Name and shape (`[rows, cols]`) of a tensor that a file must hold, and whether it may be missing.
 type Expected = (String, [usize; 2], bool);
 

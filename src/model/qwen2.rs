@@ -71,19 +71,17 @@ impl Qwen2Config {
     fn check_variants(&self, meta: &Metadata) -> Result<()> {
         const SCALING: &str = "qwen2.rope.scaling.type";
         if meta.get(SCALING).is_some() && meta.text(SCALING)? != "none" {
-            return Err(meta.unsupported(
-                SCALING,
-                format!("{:?}; only unscaled angles are run", meta.text(SCALING)?),
-            ));
+            return Err(
+                meta.unsupported(SCALING, format!("{:?}; only unscaled angles are run", meta.text(SCALING)?))
+            );
         }
         for key in
             ["qwen2.rope.dimension_count", "qwen2.attention.key_length", "qwen2.attention.value_length"]
         {
             if meta.get(key).is_some() && meta.size(key)? != self.heads.dim {
-                return Err(meta.unsupported(
-                    key,
-                    format!("{}; heads are {} wide", meta.size(key)?, self.heads.dim),
-                ));
+                return Err(
+                    meta.unsupported(key, format!("{}; heads are {} wide", meta.size(key)?, self.heads.dim))
+                );
             }
         }
         Ok(())

@@ -166,6 +166,12 @@ impl QuantMatrix {
         self.data.len()
     }
 
+    /// The stored bytes.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
     /// The stored bytes of rows `first .. first + count`.
     fn row_data(&self, first: usize, count: usize) -> &[u8] {
         &self.data[first * self.row_bytes..(first + count) * self.row_bytes]

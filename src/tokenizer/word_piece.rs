@@ -70,12 +70,15 @@ impl WordPiece {
         let mut vocab = Vocab::default();
         for ((id, token), kind) in (0u32..).zip(&tokens).zip(&types) {
             if *kind == NORMAL && vocab.insert(piece(token), id).is_some() {
-                return Err(metadata.invalid("tokenizer.ggml.tokens", format!("token {token:?} stands twice")));
+                return Err(
+                    metadata.invalid("tokenizer.ggml.tokens", format!("token {token:?} stands twice"))
+                );
             }
         }
         // The one control token that text may become; brackets are cut off words, so it can't be spelled.
         let unknown_token = tokens[unknown].to_owned();
-        let id = |id: usize| u32::try_from(id).map(TokenId).map_err(|error| metadata.invalid("tokens", error));
+        let id =
+            |id: usize| u32::try_from(id).map(TokenId).map_err(|error| metadata.invalid("tokens", error));
         vocab.insert(unknown_token.clone(), id(unknown)?.0);
         Ok(Self {
             text: encoder(vocab, unknown_token)?,

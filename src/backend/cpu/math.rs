@@ -26,8 +26,7 @@ pub(super) fn exp(x: f32) -> f32 {
 fn erf(x: f32) -> f32 {
     let size = x.abs();
     let t = 1.0 / (1.0 + 0.327_591_1 * size);
-    let series = 0.254_829_6
-        + t * (-0.284_496_73 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4)));
+    let series = 0.254_829_6 + t * (-0.284_496_73 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4)));
     (1.0 - t * series * exp(-size * size)).copysign(x)
 }
 
@@ -64,7 +63,8 @@ mod tests {
         for x in samples() {
             let expected = statrs::function::erf::erf(f64::from(x));
             assert!((f64::from(erf(x)) - expected).abs() <= 3e-7, "erf({x})");
-            let expected = f64::from(x) / 2.0 * (1.0 + statrs::function::erf::erf(f64::from(x) / 2f64.sqrt()));
+            let expected =
+                f64::from(x) / 2.0 * (1.0 + statrs::function::erf::erf(f64::from(x) / 2f64.sqrt()));
             let error = (f64::from(gelu(x)) - expected).abs();
             assert!(error <= 3e-7 * f64::from(x.abs()).max(1e-3), "gelu({x}) is off by {error}");
         }

@@ -1,4 +1,8 @@
-//! From the bytes of a model file to a classifier.
+//! From the bytes of a model file, or of a pack, to a classifier.
+
+mod pack;
+
+pub use pack::PackLoader;
 
 use std::fs::File;
 use std::io::Read;
@@ -7,8 +11,8 @@ use std::path::Path;
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::classifier::{Classifier, LabelModel, ModelInfo};
-use crate::gguf::{Gguf, GgufStream};
 use crate::encoder::Encoder;
+use crate::gguf::{Gguf, GgufStream};
 use crate::model::Architecture;
 use crate::model::bert::{Bert, BertConfig};
 use crate::model::qwen2::{Qwen2, Qwen2Config};
@@ -25,6 +29,8 @@ pub struct Loader {
     stream: GgufStream,
     config: IntentConfig,
     architecture: Option<Architecture>,
+    /// Name of the stage and the architecture that a pack promises.
+    promised: Option<(String, String)>,
     backend: Cpu,
 }
 
@@ -35,7 +41,19 @@ impl Loader {
     /// `invalid_config`.
     pub fn new(file: &str, total: Option<u64>, config: IntentConfig) -> Result<Self> {
         config.check()?;
-        Ok(Self { stream: GgufStream::new(file, total), config, architecture: None, backend: Cpu::default() })
+        Ok(Self {
+            stream: GgufStream::new(file, total),
+            config,
+            architecture: None,
+            promised: None,
+            backend: Cpu::default(),
+        })
+    }
+
+    /// Calls the stage `stage` and refuses files of another architecture.
+    #[must_use]
+    pub fn named(self, stage: &str, architecture: &str) -> Self {
+        Self { promised: Some((stage.to_owned(), architecture.to_owned())), ..self }
     }
 
     /// Builds the model on [`Cpu::exact`].
@@ -53,15 +71,8 @@ impl Loader {
         let mut file = File::open(path).map_err(io)?;
         let total = file.metadata().map_err(io)?.len();
         let mut loader = Self::new(&path.display().to_string(), Some(total), config)?;
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            match file.read(&mut chunk) {
-                Ok(0) => return Ok(loader),
-                Ok(count) => loader.push(&chunk[..count])?,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(io(error)),
-            }
-        }
+        read_chunks(path, &mut file, |chunk| loader.push(chunk))?;
+        Ok(loader)
     }
 
     /// Takes the next bytes. Architecture, sizes and tensor shapes are checked as soon as the header is there.
@@ -81,6 +92,12 @@ impl Loader {
         if let (None, Some(header)) = (&self.architecture, self.stream.header()) {
             let architecture = Architecture::from_header(header)?;
             check_config(&architecture, header.metadata.file(), &self.config)?;
+            if let Some((_, promised)) =
+                self.promised.as_ref().filter(|(_, name)| name != architecture.name())
+            {
+                let detail = format!("{promised:?}, but the file's is {:?}", architecture.name());
+                return Err(IntentError::pack("architecture", detail));
+            }
             self.architecture = Some(architecture);
         }
         Ok(())
@@ -136,7 +153,21 @@ impl Loader {
         let Some(architecture) = self.architecture else {
             return Err(gguf.metadata.invalid("header", "was not read"));
         };
-        Ok((architecture, Parts { gguf, backend: self.backend, config: self.config }))
+        let stage = self.promised.map_or_else(|| architecture.name().to_owned(), |(stage, _)| stage);
+        Ok((architecture, Parts { gguf, stage, backend: self.backend, config: self.config }))
+    }
+}
+
+/// Hands all of `file` to `take`, a chunk at a time.
+fn read_chunks(path: &Path, file: &mut File, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(count) => take(&chunk[..count])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(IntentError::io(path.display(), error)),
+        }
     }
 }
 
@@ -155,6 +186,7 @@ fn check_config(architecture: &Architecture, file: &str, config: &IntentConfig) 
 /// What a model is built from.
 struct Parts {
     gguf: Gguf,
+    stage: String,
     backend: Cpu,
     config: IntentConfig,
 }
@@ -177,7 +209,7 @@ impl Parts {
     fn describe(&self, architecture: &str) -> ModelInfo {
         let tensors = || self.gguf.tensors.values();
         ModelInfo {
-            stage: architecture.to_owned(),
+            stage: self.stage.clone(),
             architecture: architecture.to_owned(),
             backend: self.backend.name(),
             threads: self.backend.threads(),
