@@ -18,7 +18,7 @@ use crate::{IntentError, Result};
 /// Classify messages: one line of strict JSON each, in the order of the input.
 #[derive(Args)]
 pub(super) struct ClassifyArgs {
-    /// keyword, complement-nb or a model file (GGUF, architecture qwen2).
+    /// keyword, complement-nb, a pack's folder or a model file (GGUF, architecture qwen2 or bert).
     #[arg(long, value_name = "M")]
     model: String,
     #[command(flatten)]

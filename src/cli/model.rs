@@ -6,8 +6,9 @@ use clap::Args;
 
 use crate::baselines::Baseline;
 use crate::classifier::Classifier;
-use crate::loader::Loader;
+use crate::loader::{Loader, PackLoader};
 use crate::pack::IntentConfig;
+use crate::pack::manifest::MANIFEST;
 use crate::{IntentError, Result};
 
 /// What may be changed of a model file's configuration.
@@ -57,6 +58,7 @@ fn read(path: &Path) -> Result<String> {
 enum Kind {
     Baseline(Baseline),
     File(PathBuf),
+    Pack(PathBuf),
 }
 
 fn kind(name: &str) -> Result<Kind> {
@@ -68,9 +70,12 @@ fn kind(name: &str) -> Result<Kind> {
     if gguf || path.is_file() {
         return Ok(Kind::File(path));
     }
+    if path.join(MANIFEST).is_file() {
+        return Ok(Kind::Pack(path));
+    }
     Err(IntentError::argument(
         "--model",
-        format!("{name:?} is neither keyword, complement-nb nor a GGUF file"),
+        format!("{name:?} is neither keyword, complement-nb, a GGUF file nor a pack's folder"),
     ))
 }
 
@@ -80,14 +85,14 @@ fn kind(name: &str) -> Result<Kind> {
 /// `invalid_argument` naming the option.
 pub(super) fn check(names: &[String], args: &ConfigArgs) -> Result<()> {
     for name in names {
-        if let Kind::Baseline(baseline) = kind(name)? {
-            for (option, given) in [("--config", &args.config), ("--system-prompt", &args.system_prompt)] {
-                if given.is_some() {
-                    return Err(IntentError::argument(
-                        option,
-                        format!("{baseline} takes none, only model files do"),
-                    ));
-                }
+        let detail = match kind(name)? {
+            Kind::Baseline(baseline) => format!("{baseline} takes none, only model files do"),
+            Kind::Pack(_) => format!("the pack {name} has its own"),
+            Kind::File(_) => continue,
+        };
+        for (option, given) in [("--config", &args.config), ("--system-prompt", &args.system_prompt)] {
+            if given.is_some() {
+                return Err(IntentError::argument(option, detail));
             }
         }
     }
@@ -103,14 +108,33 @@ pub(super) fn open(name: &str, args: &ConfigArgs) -> Result<Classifier> {
     match kind(name)? {
         Kind::Baseline(baseline) => baseline.classifier(),
         Kind::File(path) => Loader::read_file(&path, args.read()?)?.finish(),
+        Kind::Pack(path) => PackLoader::read_folder(&path)?.finish(),
     }
 }
 
-/// How a model is called in results: a file by its name without folder and extension.
+/// As [`open`], with float weights that multiply activations as they are.
+///
+/// # Errors
+/// As [`open`], and `invalid_argument` for what is no model.
+pub(super) fn open_exact(name: &str, args: &ConfigArgs) -> Result<Classifier> {
+    check(&[name.to_owned()], args)?;
+    match kind(name)? {
+        Kind::Baseline(baseline) => {
+            Err(IntentError::argument("--model", format!("{baseline} has no weights")))
+        }
+        Kind::File(path) => Loader::read_file(&path, args.read()?)?.exact().finish(),
+        Kind::Pack(path) => PackLoader::read_folder(&path)?.exact().finish(),
+    }
+}
+
+/// How a model is called in results: a file by its name without folder and extension, a pack by its folder's.
 pub(super) fn title(name: &str) -> String {
     match kind(name) {
         Ok(Kind::File(path)) => {
             path.file_stem().map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned())
+        }
+        Ok(Kind::Pack(path)) => {
+            path.file_name().map_or_else(|| name.to_owned(), |name| name.to_string_lossy().into_owned())
         }
         _ => name.to_owned(),
     }

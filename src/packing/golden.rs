@@ -5,17 +5,13 @@ use crate::backend::Backend;
 use crate::encoder::Encoder;
 use crate::pack::manifest::{Golden, GoldenVector};
 
-/// Short and long, plain and odd: every path of tokenizer and kernels, in few passes.
-const TEXTS: [&str; 8] = [
+/// Short and longer, plain and odd: every path of tokenizer and kernels (1, 2, 3 and more rows over whole tiles) in few
+/// passes, because they are run whenever the pack is loaded.
+const TEXTS: [&str; 4] = [
     "hi",
     "my internet is down",
-    "Is the modem in the living room still online?",
-    "why was I charged $49.99 twice this month??",
-    "hw do i chnge teh wifi pswd on my rooter",
-    "caf\u{e9} hotspot \u{1f621}\u{1f621} \u{2014} [SEP] #1, 5GHz; \u{420}\u{43e}\u{443}\u{442}\u{435}\u{440}",
-    "I was on the phone with somebody yesterday and they said the line would be back by noon, it is two now and the \
-     kids can't do their homework, could you look whether it is up again",
-    "thanks, that's all for today",
+    "hw do i chnge teh wifi pswd on my rooter??",
+    "caf\u{e9} hotspot \u{1f621} \u{2014} [SEP] #1, 5GHz; \u{420}\u{43e}\u{443}: why was I charged $49.99 twice",
 ];
 /// Decimals that are kept: fewer than any compiler or library could change.
 const DECIMALS: f32 = 1e4;
