@@ -203,7 +203,9 @@ impl Parts {
     fn encoder(mut self, sizes: BertConfig) -> Result<Encoder<Cpu>> {
         let tokenizer = WordPiece::from_metadata(&self.gguf.metadata)?;
         let info = self.describe("bert");
-        Ok(Encoder::new(Bert::new(self.backend, sizes, &mut self.gguf)?, tokenizer, info))
+        // Encoders are small: room is cheaper than decoding the weights for each message.
+        let model = Bert::new(self.backend.tiled(), sizes, &mut self.gguf)?;
+        Ok(Encoder::new(model, tokenizer, info))
     }
 
     fn describe(&self, architecture: &str) -> ModelInfo {

@@ -5,7 +5,8 @@ mod elementwise;
 mod math;
 
 use super::{Backend, Heads, RopeTable, Visible};
-use crate::quant::{self, QuantMatrix};
+use crate::quant::tile::TiledMatrix;
+use crate::quant::{self, QuantMatrix, Weights};
 use crate::{IntentError, Result};
 
 /// Slots that a KV cache keeps room for when it is cut back.
@@ -14,7 +15,40 @@ const SPARE_SLOTS: usize = 512;
 /// The CPU backend.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
-    exact: bool,
+    order: Order,
+}
+
+/// How weights are kept.
+#[derive(Debug, Clone, Copy, Default)]
+enum Order {
+    #[default]
+    Stored,
+    Tiled,
+    Floats,
+}
+
+/// A weight matrix, as this backend keeps it.
+pub enum Matrix {
+    /// In the bytes of its format.
+    Stored(QuantMatrix),
+    /// In the kernels' order.
+    Tiled(TiledMatrix),
+}
+
+impl Matrix {
+    fn weights(&self) -> Weights<'_> {
+        match self {
+            Self::Stored(matrix) => Weights::Stored(matrix),
+            Self::Tiled(matrix) => Weights::Tiled(matrix),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Self::Stored(matrix) => matrix.rows(),
+            Self::Tiled(matrix) => matrix.rows(),
+        }
+    }
 }
 
 impl Cpu {
@@ -22,7 +56,17 @@ impl Cpu {
     /// reference that rounding is measured against.
     #[must_use]
     pub fn exact() -> Self {
-        Self { exact: true }
+        Self { order: Order::Floats }
+    }
+
+    /// Puts weights into the kernels' order at load, where their format allows: a byte a weight and somewhat more, but
+    /// nothing to decode for each message. For small models.
+    #[must_use]
+    pub fn tiled(self) -> Self {
+        match self.order {
+            Order::Stored => Self { order: Order::Tiled },
+            Order::Tiled | Order::Floats => self,
+        }
     }
 }
 
@@ -43,7 +87,7 @@ pub struct KvLayer {
 
 impl Backend for Cpu {
     type Tensor = Tensor;
-    type Matrix = QuantMatrix;
+    type Matrix = Matrix;
     type Vector = Vec<f32>;
     type KvLayer = KvLayer;
 
@@ -55,8 +99,15 @@ impl Backend for Cpu {
         rayon::current_num_threads()
     }
 
-    fn matrix(&self, matrix: QuantMatrix) -> Result<QuantMatrix> {
-        if self.exact { matrix.to_f32() } else { Ok(matrix) }
+    fn matrix(&self, matrix: QuantMatrix) -> Result<Matrix> {
+        Ok(match self.order {
+            Order::Stored => Matrix::Stored(matrix),
+            Order::Floats => Matrix::Stored(matrix.to_f32()?),
+            Order::Tiled => match TiledMatrix::new(&matrix) {
+                Some(tiled) => Matrix::Tiled(tiled),
+                None => Matrix::Stored(matrix),
+            },
+        })
     }
 
     fn vector(&self, vector: Vec<f32>) -> Result<Vec<f32>> {
@@ -77,9 +128,9 @@ impl Backend for Cpu {
         Ok(x.values.clone())
     }
 
-    fn linear(&self, x: &Tensor, w: &QuantMatrix, bias: Option<&Vec<f32>>) -> Tensor {
+    fn linear(&self, x: &Tensor, w: &Matrix, bias: Option<&Vec<f32>>) -> Tensor {
         let mut values = vec![0.0; x.rows * w.rows()];
-        quant::matmul(&x.values, x.rows, w, &mut values);
+        quant::multiply(&x.values, x.rows, w.weights(), &mut values);
         if let Some(bias) = bias {
             for row in values.chunks_exact_mut(w.rows()) {
                 row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
