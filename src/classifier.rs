@@ -37,7 +37,7 @@ pub struct ModelInfo {
     pub threads: usize,
     /// Weights, counted one by one.
     pub parameters: u64,
-    /// Bytes of weights as they are held.
+    /// Bytes of weights in the file.
     pub weight_bytes: u64,
     /// Tokens of the constant prefix.
     pub prefix_tokens: usize,

@@ -68,6 +68,24 @@ pub enum IntentError {
         /// What is wrong with it.
         detail: String,
     },
+    /// `invalid_pack`: a pack's manifest breaks its format, or its files are not what the manifest says.
+    #[error("pack: {field}: {detail}")]
+    InvalidPack {
+        /// Field of the manifest, or file of the pack.
+        field: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// `golden_mismatch`: what runs does not answer the pack's golden messages as it must.
+    #[error("pack {pack}: {backend} does not answer as it must: {detail}")]
+    GoldenMismatch {
+        /// Name of the pack.
+        pack: String,
+        /// Backend with its instruction set.
+        backend: String,
+        /// The message, and how far off the answer is.
+        detail: String,
+    },
     /// `invalid_data`: a data file, or what is made of it, breaks a rule that it is checked for.
     #[error("{place}: {detail}")]
     InvalidData {
@@ -136,6 +154,8 @@ impl IntentError {
             Self::UnsupportedModel { .. } => "unsupported_model",
             Self::InvalidTensor { .. } => "invalid_tensor",
             Self::InvalidConfig { .. } => "invalid_config",
+            Self::InvalidPack { .. } => "invalid_pack",
+            Self::GoldenMismatch { .. } => "golden_mismatch",
             Self::InvalidData { .. } => "invalid_data",
             Self::Tokenizer(_) => "tokenizer",
             Self::OutOfMemory { .. } => "out_of_memory",
@@ -155,6 +175,11 @@ impl IntentError {
     /// An [`IntentError::InvalidConfig`].
     pub fn config(field: impl Into<String>, detail: impl fmt::Display) -> Self {
         Self::InvalidConfig { field: field.into(), detail: detail.to_string() }
+    }
+
+    /// An [`IntentError::InvalidPack`].
+    pub fn pack(field: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self::InvalidPack { field: field.into(), detail: detail.to_string() }
     }
 
     /// An [`IntentError::InvalidData`].

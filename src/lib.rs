@@ -29,11 +29,14 @@
 pub mod backend;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod baselines;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod builtin;
 pub mod classifier;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod dataset;
+pub mod encoder;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod eval;
@@ -45,6 +48,8 @@ pub mod loader;
 pub mod message;
 pub mod model;
 pub mod pack;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod packing;
 pub mod prompt;
 pub mod quant;
 pub mod scoring;

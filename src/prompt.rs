@@ -20,15 +20,16 @@ impl Prompt {
     /// Tokenizes the prompt of `config`.
     ///
     /// # Errors
-    /// `invalid_config` for a control token that the model lacks, or an answer whose label can't be told from
+    /// `invalid_config` where there is no prompt, for a control token that the model lacks, or an answer whose label can't be told from
     /// its opening by tokens.
     pub fn new(config: &IntentConfig, tokenizer: &Tokenizer) -> Result<Self> {
+        let prompt = config.require_prompt()?;
         let (mut prefix, mut suffix) = (Vec::new(), None);
         let mut text = String::new();
-        for (index, piece) in config.prompt.pieces.iter().enumerate() {
+        for (index, piece) in prompt.pieces.iter().enumerate() {
             match piece {
                 Piece::Text(plain) => text.push_str(plain),
-                Piece::System => text.push_str(&config.prompt.system),
+                Piece::System => text.push_str(&prompt.system),
                 Piece::Control(spelling) => {
                     let id = tokenizer.control(spelling).ok_or_else(|| {
                         let detail = format!("the model has no token {spelling:?}");
@@ -47,7 +48,7 @@ impl Prompt {
         let Some(mut suffix) = suffix else {
             return Err(IntentError::config("prompt.pieces", "no message piece"));
         };
-        let opened = tokenizer.encode(&format!("{text}{}", config.prompt.answer.open))?;
+        let opened = tokenizer.encode(&format!("{text}{}", prompt.answer.open))?;
         let open = opened.len().saturating_sub(tokenizer.encode(&text)?.len());
         suffix.extend(&opened);
         if suffix.is_empty() {
@@ -68,7 +69,7 @@ fn answers(
     text: &str,
     opened: &[TokenId],
 ) -> Result<Vec<Vec<TokenId>>> {
-    let answer = &config.prompt.answer;
+    let answer = &config.require_prompt()?.answer;
     let tokens = |label: &String| {
         let tokens = tokenizer.encode(&format!("{text}{}{label}{}", answer.open, answer.close))?;
         tokens.strip_prefix(opened).map(<[_]>::to_vec).ok_or_else(|| {

@@ -60,6 +60,52 @@ impl ModelLoader {
     }
 }
 
+/// Takes the files of a pack in order and builds a classifier.
+#[wasm_bindgen]
+pub struct PackLoader(loader::PackLoader);
+
+#[wasm_bindgen]
+impl PackLoader {
+    /// `pack_json` are the bytes of the manifest.
+    ///
+    /// # Errors
+    /// `invalid_pack`.
+    #[wasm_bindgen(constructor)]
+    pub fn new(pack_json: &[u8]) -> Result<PackLoader, JsValue> {
+        loader::PackLoader::new(pack_json).map(Self).map_err(to_js)
+    }
+
+    /// The files in the order in which their bytes are taken: `[{ path, bytes, sha256 }]`.
+    ///
+    /// # Errors
+    /// Only where the object can't be made.
+    pub fn files(&self) -> Result<JsValue, JsValue> {
+        to_object(&self.0.manifest().files)
+    }
+
+    /// The SHA-256 of the manifest, which identifies the pack.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        self.0.identity().to_owned()
+    }
+
+    /// Takes the next bytes of file number `file`, counted from 0.
+    ///
+    /// # Errors
+    /// `checksum`, `invalid_pack`, and what is wrong with the model, as soon as it shows.
+    pub fn push(&mut self, file: usize, chunk: &[u8]) -> Result<(), JsValue> {
+        self.0.push(file, chunk).map_err(to_js)
+    }
+
+    /// Ends the pack, builds the classifier and checks its golden answers.
+    ///
+    /// # Errors
+    /// `invalid_pack`, `golden_mismatch`, and whatever keeps the model from being built.
+    pub fn finish(self) -> Result<Classifier, JsValue> {
+        self.0.finish().map(Classifier).map_err(to_js)
+    }
+}
+
 /// A loaded model with its gate.
 #[wasm_bindgen]
 pub struct Classifier(classifier::Classifier);

@@ -36,7 +36,7 @@ fn parting_nodes_agree_with_llama_cpp() {
     let fixture: Value =
         serde_json::from_str(include_str!("fixtures/llama_cpp_label_logprobs.json")).unwrap();
     let mut config = IntentConfig::default();
-    config.prompt.system = fixture["system"].as_str().unwrap().to_owned();
+    config.prompt.as_mut().unwrap().system = fixture["system"].as_str().unwrap().to_owned();
     let (mut scorer, _) = Loader::read_file(&path, config).unwrap().finish_scorer().unwrap();
     let items = fixture["items"].as_array().unwrap();
     assert_eq!(items.len(), 20);

@@ -45,7 +45,7 @@ fn tiny(model: &TinyQwen2, config: IntentConfig) -> Scorer<Cpu> {
 fn real(test: &str) -> Option<Scorer<Cpu>> {
     let path = real_model(test, QWEN_05B)?;
     let mut config = config(&[]);
-    config.prompt.system = "Label the message.".to_owned();
+    config.prompt.as_mut().unwrap().system = "Label the message.".to_owned();
     Some(Loader::read_file(&path, config).unwrap().finish_scorer().unwrap().0)
 }
 

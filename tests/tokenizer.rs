@@ -162,7 +162,7 @@ fn hard_texts_at_the_length_limit_are_encoded() {
 fn a_control_token_that_the_model_lacks_is_named() {
     let bytes = TinyQwen2::default().bytes().unwrap();
     let mut config = IntentConfig::default();
-    config.prompt.pieces[0] = relayops_intent::pack::Piece::Control("<|begin|>".to_owned());
+    config.prompt.as_mut().unwrap().pieces[0] = relayops_intent::pack::Piece::Control("<|begin|>".to_owned());
     let mut loader = Loader::new("tiny.gguf", None, config).unwrap();
     loader.push(&bytes).unwrap();
     let error = loader.finish().map(|_| ()).unwrap_err();

@@ -95,10 +95,24 @@ pub trait Backend {
     fn linear(&self, x: &Self::Tensor, w: &Self::Matrix, bias: Option<&Self::Vector>) -> Self::Tensor;
     /// `x / rms(x) * weight` per row (Zhang and Sennrich 2019, arXiv 1910.07467).
     fn rms_norm(&self, x: &Self::Tensor, weight: &Self::Vector, eps: f32) -> Self::Tensor;
+    /// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` per row, the variance being the mean square (Ba et al. 2016,
+    /// arXiv 1607.06450).
+    fn layer_norm(
+        &self,
+        x: &Self::Tensor,
+        weight: &Self::Vector,
+        bias: &Self::Vector,
+        eps: f32,
+    ) -> Self::Tensor;
     /// Rotates each head of `x` (`[rows, n * head dim]`), pairing value `i` with `i + dim / 2` (the NeoX order).
     fn rope(&self, x: &mut Self::Tensor, table: &RopeTable);
     /// `silu(gate) * up`, elementwise, into `gate` (Shazeer 2020, arXiv 2002.05202).
     fn silu_mul(&self, gate: &mut Self::Tensor, up: &Self::Tensor);
+    /// `x / 2 * (1 + erf(x / sqrt(2)))`, elementwise (Hendrycks and Gimpel 2016, arXiv 1606.08415), to an absolute error
+    /// of `3e-7 * |x|`.
+    fn gelu(&self, x: &mut Self::Tensor);
+    /// The mean over all rows, `[1, cols]`.
+    fn mean_rows(&self, x: &Self::Tensor) -> Self::Tensor;
     /// `x += y`.
     fn add(&self, x: &mut Self::Tensor, y: &Self::Tensor);
     /// The given rows of `x`, in that order.

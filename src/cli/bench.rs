@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::model::{self, COMPACT, ConfigArgs};
 use super::{classify, progress, say};
 use crate::classifier::{Classification, Classifier, ClassifyOptions};
-use crate::loader::Loader;
-use crate::pack::IntentConfig;
 use crate::{IntentError, Result};
 
 /// Messages of 1 to 40 words, all intents.
@@ -30,9 +29,11 @@ const MESSAGES: [&str; 10] = [
 /// Measure a model on this machine: time to load, memory, time per message.
 #[derive(Args)]
 pub(super) struct BenchArgs {
-    /// Model file (GGUF, architecture qwen2).
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
+    /// compact, a pack's folder or a model file (GGUF, architecture qwen2 or bert).
+    #[arg(long, value_name = "M", default_value = COMPACT)]
+    model: String,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Times each of the ten messages is classified.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
@@ -44,19 +45,13 @@ pub(super) struct BenchArgs {
 
 pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let start = Instant::now();
-    let loader = Loader::read_file(&args.model, IntentConfig::default())?;
-    let read = start.elapsed();
-    let mut classifier = loader.finish()?;
+    let mut classifier = model::open(&args.model, &args.config)?;
     let load = start.elapsed();
     let loaded_peak = peak_memory();
     let info = classifier.info();
-    say(format_args!("model          {}", args.model.display()))?;
+    say(format_args!("model          {}", args.model))?;
     say(format_args!("runs on        {}, {} threads", info.backend, info.threads))?;
-    say(format_args!(
-        "load           {:.2} s, of which reading {:.2} s",
-        load.as_secs_f64(),
-        read.as_secs_f64()
-    ))?;
+    say(format_args!("load           {:.2} s", load.as_secs_f64()))?;
     say(format_args!("weights        {:.1} MiB", mebibytes(info.weight_bytes)))?;
     if let Some(peak) = loaded_peak {
         say(format_args!("peak at load   {:.1} MiB", mebibytes(peak)))?;
@@ -65,7 +60,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     say(format_args!(
-        "message, ms    median {:.0}, 10% {:.0}, 90% {:.0}, n = {}",
+        "message, ms    median {:.1}, 10% {:.1}, 90% {:.1}, n = {}",
         at(0.5),
         at(0.1),
         at(0.9),
@@ -75,7 +70,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         say(format_args!("peak           {:.1} MiB", mebibytes(peak)))?;
     }
     if let Some(path) = &args.flips {
-        flips(&mut classifier, &args.model, path)?;
+        flips(&mut classifier, args, path)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -100,10 +95,10 @@ fn classified(classifier: &mut Classifier, text: &str) -> Result<Classification>
     }
 }
 
-/// Compares `classifier` with the same file's weights as floats.
-fn flips(classifier: &mut Classifier, model: &Path, messages: &Path) -> Result<()> {
+/// Compares `classifier` with the same model's weights as floats.
+fn flips(classifier: &mut Classifier, args: &BenchArgs, messages: &Path) -> Result<()> {
     let texts = classify::read_texts(messages)?;
-    let mut exact = Loader::read_file(model, IntentConfig::default())?.exact().finish()?;
+    let mut exact = model::open_exact(&args.model, &args.config)?;
     let bar = progress::bar(Some(texts.len() as u64), "{bar:40} {pos} of {len}, {eta} left");
     let (mut flipped, mut gate_flipped, mut largest) = (0, 0, 0f32);
     for text in &texts {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Deserialize;
 
-use super::model::{self, ConfigArgs};
+use super::model::{self, COMPACT, ConfigArgs};
 use super::{progress, say};
 use crate::classifier::{Classification, Classifier, ClassifyOptions};
 use crate::eval::sets::BYTE_ORDER_MARK;
@@ -19,8 +19,8 @@ use crate::{IntentError, Result};
 /// Classify messages: one line of strict JSON each, in the order of the input.
 #[derive(Args)]
 pub(super) struct ClassifyArgs {
-    /// keyword, complement-nb or a model file (GGUF, architecture qwen2).
-    #[arg(long, value_name = "M")]
+    /// compact, keyword, complement-nb, a pack's folder or a model file (GGUF, architecture qwen2 or bert).
+    #[arg(long, value_name = "M", default_value = COMPACT)]
     model: String,
     #[command(flatten)]
     config: ConfigArgs,

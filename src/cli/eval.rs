@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::model::{self, ConfigArgs};
+use super::model::{self, COMPACT, ConfigArgs};
 use super::{eval_table, output, progress};
 use crate::baselines::Baseline;
 use crate::dataset::CalibrationPart;
@@ -23,8 +23,8 @@ use crate::{IntentError, Result};
 /// Measure models and their gate on labelled messages, with intervals.
 #[derive(Args)]
 pub(super) struct EvalArgs {
-    /// keyword, complement-nb or a model file (GGUF, architecture qwen2); several are compared.
-    #[arg(long = "model", value_name = "M", num_args = 1.., default_value = "complement-nb")]
+    /// compact, keyword, complement-nb, a pack's folder or a model file (GGUF); several are compared.
+    #[arg(long = "model", value_name = "M", num_args = 1.., default_value = COMPACT)]
     models: Vec<String>,
     #[command(flatten)]
     config: ConfigArgs,

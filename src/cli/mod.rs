@@ -9,6 +9,7 @@ mod eval_table;
 mod fetch;
 mod model;
 mod output;
+mod pack;
 mod progress;
 mod serve;
 
@@ -34,6 +35,7 @@ enum Command {
     Dataset(dataset::DatasetArgs),
     Eval(eval::EvalArgs),
     Fetch(fetch::FetchArgs),
+    Pack(pack::PackArgs),
     Serve(serve::ServeArgs),
 }
 
@@ -53,6 +55,7 @@ pub fn run() -> ExitCode {
         Command::Dataset(args) => dataset::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Fetch(args) => fetch::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Serve(args) => serve::run(args),
     };
     match result {

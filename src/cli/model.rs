@@ -1,16 +1,19 @@
 //! From the name of a model to a classifier.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::baselines::Baseline;
+use crate::builtin;
 use crate::classifier::Classifier;
 use crate::eval::Evaluator;
-use crate::eval::identity::{FileIdentity, ModelIdentity};
-use crate::loader::Loader;
+use crate::eval::identity::{FileIdentity, ModelIdentity, TrainedOn};
+use crate::loader::{Loader, PackLoader};
 use crate::pack::IntentConfig;
+use crate::pack::manifest::MANIFEST;
 use crate::{IntentError, Result};
 
 /// What may be changed of a model file's configuration.
@@ -35,7 +38,13 @@ impl ConfigArgs {
             let text = read(path)?;
             // The line end that editors put behind the last line is not part of the prompt.
             let text = text.strip_suffix('\n').unwrap_or(&text);
-            config.prompt.system = text.strip_suffix('\r').unwrap_or(text).to_owned();
+            let text = text.strip_suffix('\r').unwrap_or(text).to_owned();
+            match &mut config.prompt {
+                Some(prompt) => prompt.system = text,
+                None => {
+                    return Err(IntentError::argument("--system-prompt", "the configuration has no prompt"));
+                }
+            }
         }
         Ok(config)
     }
@@ -64,20 +73,55 @@ fn read(path: &Path) -> Result<String> {
 enum Kind {
     Baseline(Baseline),
     File(PathBuf),
+    Pack(Pack),
 }
+
+/// A pack, and where it is.
+enum Pack {
+    /// The one that is part of this program.
+    Compact,
+    Folder(PathBuf),
+}
+
+impl Pack {
+    fn loader(&self) -> Result<PackLoader> {
+        match self {
+            Self::Compact => builtin::compact(),
+            Self::Folder(path) => PackLoader::read_folder(path),
+        }
+    }
+}
+
+impl fmt::Display for Pack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compact => f.write_str(COMPACT),
+            Self::Folder(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Name of the pack that is part of this program, and the model where none is named.
+pub(super) const COMPACT: &str = "compact";
 
 fn kind(name: &str) -> Result<Kind> {
     if let Ok(baseline) = name.parse() {
         return Ok(Kind::Baseline(baseline));
+    }
+    if name == COMPACT {
+        return Ok(Kind::Pack(Pack::Compact));
     }
     let path = PathBuf::from(name);
     let gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
     if gguf || path.is_file() {
         return Ok(Kind::File(path));
     }
+    if path.join(MANIFEST).is_file() {
+        return Ok(Kind::Pack(Pack::Folder(path)));
+    }
     Err(IntentError::argument(
         "--model",
-        format!("{name:?} is neither keyword, complement-nb nor a GGUF file"),
+        format!("{name:?} is neither compact, keyword, complement-nb, a GGUF file nor a pack's folder"),
     ))
 }
 
@@ -87,14 +131,14 @@ fn kind(name: &str) -> Result<Kind> {
 /// `invalid_argument` naming the option.
 pub(super) fn check(names: &[String], args: &ConfigArgs) -> Result<()> {
     for name in names {
-        if let Kind::Baseline(baseline) = kind(name)? {
-            for (option, given) in [("--config", &args.config), ("--system-prompt", &args.system_prompt)] {
-                if given.is_some() {
-                    return Err(IntentError::argument(
-                        option,
-                        format!("{baseline} takes none, only model files do"),
-                    ));
-                }
+        let detail = match kind(name)? {
+            Kind::Baseline(baseline) => format!("{baseline} takes none, only model files do"),
+            Kind::Pack(_) => format!("the pack {name} has its own"),
+            Kind::File(_) => continue,
+        };
+        for (option, given) in [("--config", &args.config), ("--system-prompt", &args.system_prompt)] {
+            if given.is_some() {
+                return Err(IntentError::argument(option, detail));
             }
         }
     }
@@ -110,6 +154,22 @@ pub(super) fn open(name: &str, args: &ConfigArgs) -> Result<Classifier> {
     match kind(name)? {
         Kind::Baseline(baseline) => baseline.classifier(),
         Kind::File(path) => Loader::read_file(&path, args.read()?)?.finish(),
+        Kind::Pack(pack) => pack.loader()?.finish(),
+    }
+}
+
+/// As [`open`], with float weights that multiply activations as they are.
+///
+/// # Errors
+/// As [`open`], and `invalid_argument` for what is no model.
+pub(super) fn open_exact(name: &str, args: &ConfigArgs) -> Result<Classifier> {
+    check(&[name.to_owned()], args)?;
+    match kind(name)? {
+        Kind::Baseline(baseline) => {
+            Err(IntentError::argument("--model", format!("{baseline} has no weights")))
+        }
+        Kind::File(path) => Loader::read_file(&path, args.read()?)?.exact().finish(),
+        Kind::Pack(pack) => pack.loader()?.exact().finish(),
     }
 }
 
@@ -130,6 +190,29 @@ pub(super) fn evaluator(name: &str, title: &str, args: &ConfigArgs) -> Result<Ev
             };
             Ok(Evaluator::new(title, open(name, args)?).with_identity(identity))
         }
+        Kind::Pack(pack) => {
+            let loader = pack.loader()?;
+            let identity = pack_identity(&pack, &loader);
+            Ok(Evaluator::new(title, loader.finish()?).with_identity(identity))
+        }
+    }
+}
+
+/// A pack is known by its manifest, which names the digests of all its files.
+fn pack_identity(pack: &Pack, loader: &PackLoader) -> ModelIdentity {
+    let manifest = loader.manifest();
+    let trained = |key: &str| manifest.training.get("data").and_then(|data| data.get(key));
+    ModelIdentity {
+        file: Some(FileIdentity {
+            path: pack.to_string(),
+            bytes: manifest.total_bytes(),
+            sha256: loader.identity().to_owned(),
+        }),
+        trained_on: trained("train").map(|_| TrainedOn {
+            data: "the train part of the dataset's split".to_owned(),
+            extra: trained("extra").and_then(serde_json::Value::as_u64).is_some_and(|n| n > 0),
+        }),
+        configuration: Some("the pack's".to_owned()),
     }
 }
 
@@ -138,10 +221,10 @@ pub(super) fn evaluator(name: &str, title: &str, args: &ConfigArgs) -> Result<Ev
 /// # Errors
 /// `invalid_argument` for a name that stands for nothing.
 pub(super) fn is_configurable(name: &str) -> Result<bool> {
-    Ok(!matches!(kind(name)?, Kind::Baseline(_)))
+    Ok(matches!(kind(name)?, Kind::File(_)))
 }
 
-/// How models are called in results: a file by its name without extension, with as many folders before it as tell it
+/// How models are called in results: a file by its name without extension, a pack by its folder, with as many folders before it as tell it
 /// from the others, and by the whole path where that is not enough.
 pub(super) fn titles(names: &[String]) -> Vec<String> {
     let deepest = names.iter().map(|name| Path::new(name).components().count()).max().unwrap_or(0);
@@ -162,8 +245,11 @@ fn repeated(titles: &[String]) -> BTreeSet<String> {
 
 /// The last `depth` parts of a file's path, without its extension.
 fn title(name: &str, depth: usize) -> String {
-    let Ok(Kind::File(path)) = kind(name) else { return name.to_owned() };
-    let path = path.with_extension("");
+    let path = match kind(name) {
+        Ok(Kind::File(path)) => path.with_extension(""),
+        Ok(Kind::Pack(Pack::Folder(path))) => path,
+        _ => return name.to_owned(),
+    };
     let parts: Vec<_> = path.components().collect();
     let last = parts[parts.len().saturating_sub(depth)..].iter().collect::<PathBuf>();
     if last.as_os_str().is_empty() { name.to_owned() } else { last.display().to_string() }

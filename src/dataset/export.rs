@@ -30,12 +30,13 @@ struct Turn {
 /// JSON as the assistant's turn.
 ///
 /// # Errors
-/// None that strings can bring about.
+/// `invalid_config` where `config` has no prompt.
 pub fn chat_jsonl(examples: &[Example], config: &IntentConfig) -> Result<String> {
-    let answer = &config.prompt.answer;
+    let prompt = config.require_prompt()?;
+    let answer = &prompt.answer;
     lines(examples.iter().map(|example| Chat {
         messages: [
-            Turn { role: "system", content: config.prompt.system.clone() },
+            Turn { role: "system", content: prompt.system.clone() },
             Turn { role: "user", content: example.text.clone() },
             Turn { role: "assistant", content: format!("{}{}{}", answer.open, example.intent, answer.close) },
         ],

@@ -69,6 +69,52 @@ impl Metadata {
         }
     }
 
+    /// A size between 1 and `limit`.
+    ///
+    /// # Errors
+    /// `invalid_gguf` where the key is missing, holds something else or another number.
+    pub fn size_up_to(&self, key: &str, limit: usize) -> Result<usize> {
+        let value = self.size(key)?;
+        if (1..=limit).contains(&value) {
+            Ok(value)
+        } else {
+            Err(self.invalid(key, format!("{value} is not between 1 and {limit}")))
+        }
+    }
+
+    /// A 32-bit float above zero.
+    ///
+    /// # Errors
+    /// `invalid_gguf` where the key is missing, holds something else or another number.
+    pub fn positive(&self, key: &str) -> Result<f32> {
+        let value = self.f32(key)?;
+        if value.is_finite() && value > 0.0 {
+            Ok(value)
+        } else {
+            Err(self.invalid(key, format!("{value} is not a positive number")))
+        }
+    }
+
+    /// A truth value.
+    ///
+    /// # Errors
+    /// `invalid_gguf` where the key is missing or holds something else.
+    pub fn bool(&self, key: &str) -> Result<bool> {
+        match self.require(key)? {
+            Value::Bool(value) => Ok(*value),
+            other => Err(self.invalid(key, format!("{:?} where a boolean belongs", other.value_type()))),
+        }
+    }
+
+    /// An `unsupported_model` error about `key` of this file.
+    pub fn unsupported(&self, key: &str, detail: impl ToString) -> IntentError {
+        IntentError::UnsupportedModel {
+            file: self.file.clone(),
+            field: key.to_owned(),
+            detail: detail.to_string(),
+        }
+    }
+
     /// A text.
     ///
     /// # Errors

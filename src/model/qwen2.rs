@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, Heads, RopeTable, Visible};
 use crate::gguf::{Gguf, Header, Metadata};
-use crate::model::TokenId;
+use crate::model::{Expected, TokenId, check_tensors};
 use crate::quant::{BLOCK, QuantMatrix, matmul};
 use crate::{IntentError, Result};
 
@@ -31,35 +31,28 @@ pub struct Qwen2Config {
 }
 
 impl Qwen2Config {
-    /// Reads and checks the sizes.
+    /// Reads and checks the sizes of a file of architecture `qwen2`.
     ///
     /// # Errors
-    /// `unsupported_model` for another architecture, `invalid_gguf` for sizes that are missing or can't be.
+    /// `invalid_gguf` for sizes that are missing or can't be, `unsupported_model` for variants that are not run,
+    /// `invalid_tensor` for tensors that don't fit them.
     pub fn from_header(header: &Header) -> Result<Self> {
         let meta = &header.metadata;
-        let architecture = meta.text("general.architecture")?;
-        if architecture != "qwen2" {
-            return Err(IntentError::UnsupportedModel {
-                file: meta.file().to_owned(),
-                field: "general.architecture".to_owned(),
-                detail: format!("{architecture:?}; \"qwen2\" is run"),
-            });
-        }
-        let hidden = size(meta, "qwen2.embedding_length", 1 << 16)?;
-        let query = size(meta, "qwen2.attention.head_count", 1 << 10)?;
-        let kv = size(meta, "qwen2.attention.head_count_kv", 1 << 10)?;
+        let hidden = meta.size_up_to("qwen2.embedding_length", 1 << 16)?;
+        let query = meta.size_up_to("qwen2.attention.head_count", 1 << 10)?;
+        let kv = meta.size_up_to("qwen2.attention.head_count_kv", 1 << 10)?;
         if !hidden.is_multiple_of(query) || !query.is_multiple_of(kv) || !(hidden / query).is_multiple_of(2) {
             let detail = format!("{query} heads and {kv} key/value heads do not divide a width of {hidden}");
             return Err(meta.invalid("qwen2.attention.head_count", detail));
         }
         let config = Self {
-            layers: size(meta, "qwen2.block_count", 1 << 10)?,
+            layers: meta.size_up_to("qwen2.block_count", 1 << 10)?,
             hidden,
-            feed_forward: size(meta, "qwen2.feed_forward_length", 1 << 20)?,
+            feed_forward: meta.size_up_to("qwen2.feed_forward_length", 1 << 20)?,
             heads: Heads { query, kv, dim: hidden / query },
-            context: size(meta, "qwen2.context_length", 1 << 24)?,
-            rope_base: positive(meta, "qwen2.rope.freq_base")?,
-            rms_eps: positive(meta, "qwen2.attention.layer_norm_rms_epsilon")?,
+            context: meta.size_up_to("qwen2.context_length", 1 << 24)?,
+            rope_base: meta.positive("qwen2.rope.freq_base")?,
+            rms_eps: meta.positive("qwen2.attention.layer_norm_rms_epsilon")?,
             vocab: meta.texts("tokenizer.ggml.tokens")?.len(),
         };
         config.check_variants(meta)?;
@@ -70,32 +63,25 @@ impl Qwen2Config {
                 return Err(meta.invalid(key, format!("{width} is not a multiple of {BLOCK}")));
             }
         }
-        config.check_tensors(header)?;
+        check_tensors(header, config.tensors(), "a Qwen2 model of this size")?;
         Ok(config)
     }
 
     /// Refuses what would change the arithmetic: scaled rotary angles and heads of another width.
     fn check_variants(&self, meta: &Metadata) -> Result<()> {
         const SCALING: &str = "qwen2.rope.scaling.type";
-        let unsupported = |key: &str, detail: String| IntentError::UnsupportedModel {
-            file: meta.file().to_owned(),
-            field: key.to_owned(),
-            detail,
-        };
         if meta.get(SCALING).is_some() && meta.text(SCALING)? != "none" {
-            return Err(unsupported(
-                SCALING,
-                format!("{:?}; only unscaled angles are run", meta.text(SCALING)?),
-            ));
+            return Err(
+                meta.unsupported(SCALING, format!("{:?}; only unscaled angles are run", meta.text(SCALING)?))
+            );
         }
         for key in
             ["qwen2.rope.dimension_count", "qwen2.attention.key_length", "qwen2.attention.value_length"]
         {
             if meta.get(key).is_some() && meta.size(key)? != self.heads.dim {
-                return Err(unsupported(
-                    key,
-                    format!("{}; heads are {} wide", meta.size(key)?, self.heads.dim),
-                ));
+                return Err(
+                    meta.unsupported(key, format!("{}; heads are {} wide", meta.size(key)?, self.heads.dim))
+                );
             }
         }
         Ok(())
@@ -105,8 +91,8 @@ impl Qwen2Config {
         self.heads.kv * self.heads.dim
     }
 
-    /// Name and shape (`[rows, cols]`) of every tensor, and whether it may be missing.
-    fn tensors(&self) -> Vec<(String, [usize; 2], bool)> {
+    /// Every tensor of a file.
+    fn tensors(&self) -> Vec<Expected> {
         let (h, f, kv) = (self.hidden, self.feed_forward, self.kv_width());
         let mut tensors = vec![
             ("token_embd.weight".to_owned(), [self.vocab, h], false),
@@ -131,47 +117,6 @@ impl Qwen2Config {
             tensors.extend(shapes.map(|(name, shape)| (format!("blk.{layer}.{name}"), shape, false)));
         }
         tensors
-    }
-
-    /// Compares the directory with the architecture before a byte of weights has arrived.
-    fn check_tensors(&self, header: &Header) -> Result<()> {
-        let error = |tensor: &str, detail: String| IntentError::InvalidTensor {
-            file: header.metadata.file().to_owned(),
-            tensor: tensor.to_owned(),
-            detail,
-        };
-        let mut listed: std::collections::HashMap<&str, &[usize]> =
-            header.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.dims())).collect();
-        for (name, shape, optional) in self.tensors() {
-            match listed.remove(name.as_str()) {
-                None if optional => {}
-                None => return Err(error(&name, "is missing".to_owned())),
-                Some(dims) if dims == shape || (shape[0] == 1 && dims == &shape[1..]) => {}
-                Some(dims) => return Err(error(&name, format!("shape {dims:?}, expected {shape:?}"))),
-            }
-        }
-        match listed.keys().min() {
-            None => Ok(()),
-            Some(name) => Err(error(name, "is not part of a Qwen2 model of this size".to_owned())),
-        }
-    }
-}
-
-fn size(meta: &Metadata, key: &str, limit: usize) -> Result<usize> {
-    let value = meta.size(key)?;
-    if (1..=limit).contains(&value) {
-        Ok(value)
-    } else {
-        Err(meta.invalid(key, format!("{value} is not between 1 and {limit}")))
-    }
-}
-
-fn positive(meta: &Metadata, key: &str) -> Result<f32> {
-    let value = meta.f32(key)?;
-    if value.is_finite() && value > 0.0 {
-        Ok(value)
-    } else {
-        Err(meta.invalid(key, format!("{value} is not a positive number")))
     }
 }
 

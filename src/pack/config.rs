@@ -11,8 +11,9 @@ use crate::{IntentError, Result};
 pub struct IntentConfig {
     /// The intents, in the order in which probabilities are reported.
     pub labels: Vec<String>,
-    /// How a message is put to the model.
-    pub prompt: PromptConfig,
+    /// How a message is put to a model that answers prompts; an encoder has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptConfig>,
     /// Divides the label log-probabilities before they are renormalised; 1 leaves them as they are.
     pub temperature: f32,
     /// Least confidence that stays local.
@@ -86,18 +87,8 @@ impl IntentConfig {
     /// `invalid_config` naming the field.
     pub fn check(&self) -> Result<()> {
         self.check_labels()?;
-        let messages = self.prompt.pieces.iter().filter(|piece| **piece == Piece::Message).count();
-        if messages != 1 {
-            return Err(IntentError::config(
-                "prompt.pieces",
-                format!("{messages} message pieces, expected one"),
-            ));
-        }
-        if self.prompt.answer.close.is_empty() {
-            return Err(IntentError::config(
-                "prompt.answer.close",
-                "is empty, so a label's end can't be told",
-            ));
+        if let Some(prompt) = &self.prompt {
+            prompt.check()?;
         }
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
             return Err(IntentError::config(
@@ -107,6 +98,15 @@ impl IntentConfig {
         }
         check_threshold(self.threshold).map_err(|detail| IntentError::config("threshold", detail))?;
         self.policy.check(&self.labels)
+    }
+
+    /// The prompt of a model that needs one.
+    ///
+    /// # Errors
+    /// `invalid_config` where there is none.
+    pub fn require_prompt(&self) -> Result<&PromptConfig> {
+        let missing = || IntentError::config("prompt", "is missing; a model that answers prompts needs one");
+        self.prompt.as_ref().ok_or_else(missing)
     }
 
     fn check_labels(&self) -> Result<()> {
@@ -124,6 +124,25 @@ impl IntentConfig {
             if self.labels[..index].contains(label) {
                 return Err(IntentError::config(field(), format!("{label} stands twice")));
             }
+        }
+        Ok(())
+    }
+}
+
+impl PromptConfig {
+    fn check(&self) -> Result<()> {
+        let messages = self.pieces.iter().filter(|piece| **piece == Piece::Message).count();
+        if messages != 1 {
+            return Err(IntentError::config(
+                "prompt.pieces",
+                format!("{messages} message pieces, expected one"),
+            ));
+        }
+        if self.answer.close.is_empty() {
+            return Err(IntentError::config(
+                "prompt.answer.close",
+                "is empty, so a label's end can't be told",
+            ));
         }
         Ok(())
     }

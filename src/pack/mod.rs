@@ -1,6 +1,9 @@
-//! What belongs to a task rather than to the engine: labels, prompt, calibration and policy.
+//! What belongs to a task rather than to the engine: labels, prompt, calibration and policy, and the manifest of what is
+//! shipped together.
 
 mod config;
+pub mod manifest;
 
 pub(crate) use config::check_threshold;
 pub use config::{AnswerConfig, IntentConfig, Piece, PromptConfig};
+pub use manifest::Manifest;

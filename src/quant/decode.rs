@@ -1,49 +1,68 @@
 //! From the bytes of a block format to integers and scales.
 //!
-//! Every quantized format becomes the same thing: 16-bit quants and, for each run of [`BLOCK`] values, a
+//! Every quantized format becomes the same thing, a [`Tile`]: 16-bit quants and, for each run of [`BLOCK`] values, a
 //! scale and a minimum, so that `w = scale * quant - minimum`. The integer sub-scales of the K formats are
 //! multiplied into the quants (at most 32 * 128 in size), which is exact; so one dot kernel serves them all.
 
 use half::f16;
 
+use super::tile::{Lanes, Pairs, Quants, TILE_ROWS, Tile};
 use super::{BLOCK, Format, QuantMatrix};
 
-/// A few decoded rows: the scratch of one dot tile.
-pub struct DecodedRows {
+/// One decoded tile: the scratch of a product.
+pub struct DecodedTile {
     /// Values a row.
-    pub cols: usize,
-    /// Rows held now.
-    pub rows: usize,
-    /// `[rows, cols]`.
-    pub quants: Vec<i16>,
-    /// `[rows, cols / BLOCK]`.
-    pub scales: Vec<f32>,
-    /// `[rows, cols / BLOCK]`; empty where the format has no minima.
-    pub minima: Vec<f32>,
+    cols: usize,
+    /// Rows one after the other, as they are decoded: `[TILE_ROWS, cols]`.
+    rows: Vec<i16>,
+    scales: Vec<f32>,
+    minima: Vec<f32>,
+    /// The same in a tile's order.
+    quants: Vec<Pairs<i16>>,
+    tile_scales: Vec<Lanes>,
+    /// Empty where the format has no minima.
+    tile_minima: Vec<Lanes>,
 }
 
-impl DecodedRows {
-    /// Room for `max_rows` rows of `matrix`.
+impl DecodedTile {
+    /// Room for a tile of `matrix`.
     #[must_use]
-    pub fn for_matrix(matrix: &QuantMatrix, max_rows: usize) -> Self {
+    pub fn for_matrix(matrix: &QuantMatrix) -> Self {
         let cols = matrix.cols();
         let blocks = cols / BLOCK;
-        let minima = if matrix.format() == Format::Q4K { max_rows * blocks } else { 0 };
+        let minima = if matrix.format() == Format::Q4K { blocks } else { 0 };
         Self {
             cols,
-            rows: 0,
-            quants: vec![0; max_rows * cols],
-            scales: vec![0.0; max_rows * blocks],
-            minima: vec![0.0; minima],
+            rows: vec![0; TILE_ROWS * cols],
+            scales: vec![0.0; TILE_ROWS * blocks],
+            minima: vec![0.0; TILE_ROWS * minima],
+            quants: vec![[[0; 2]; TILE_ROWS]; cols / 2],
+            tile_scales: vec![[0.0; TILE_ROWS]; blocks],
+            tile_minima: vec![[0.0; TILE_ROWS]; minima],
         }
     }
 
-    /// Decodes rows `first .. first + count` of `matrix`, which must be quantized.
-    pub fn load(&mut self, matrix: &QuantMatrix, first: usize, count: usize) {
-        self.rows = count;
+    /// Decodes the tile from row `first` of `matrix`, which must be quantized. Rows past the matrix's end are zeros.
+    pub fn load(&mut self, matrix: &QuantMatrix, first: usize) -> Tile<'_> {
+        let count = TILE_ROWS.min(matrix.rows() - first);
+        self.decode(matrix, first, count);
+        let end = count * self.cols;
+        self.rows[end..].fill(0);
+        let blocks = self.cols / BLOCK;
+        self.scales[count * blocks..].fill(0.0);
+        interleave(&self.rows, &mut self.quants);
+        transpose(&self.scales, &mut self.tile_scales);
+        if !self.minima.is_empty() {
+            self.minima[count * blocks..].fill(0.0);
+            transpose(&self.minima, &mut self.tile_minima);
+        }
+        Tile { quants: Quants::Wide(&self.quants), scales: &self.tile_scales, minima: &self.tile_minima }
+    }
+
+    fn decode(&mut self, matrix: &QuantMatrix, first: usize, count: usize) {
         let blocks = self.cols / BLOCK;
         let data = matrix.row_data(first, count);
-        let quants = &mut self.quants[..count * self.cols];
+        let quants = &mut self.rows[..count * self.cols];
         let scales = &mut self.scales[..count * blocks];
         match matrix.format() {
             Format::Q4_0 => each_block(data, quants, scales, q4_0),
@@ -65,6 +84,25 @@ impl DecodedRows {
             }
             Format::F32 | Format::F16 => unreachable!("float rows are not decoded to integers"),
         }
+    }
+}
+
+/// Rows `[TILE_ROWS, cols]` into pairs of columns, all rows of a pair together.
+fn interleave(rows: &[i16], quants: &mut [Pairs<i16>]) {
+    let cols = rows.len() / TILE_ROWS;
+    let rows: [&[[i16; 2]]; TILE_ROWS] = std::array::from_fn(|r| rows[r * cols..][..cols].as_chunks::<2>().0);
+    for (index, pairs) in quants.iter_mut().enumerate() {
+        for (pair, row) in pairs.iter_mut().zip(&rows) {
+            *pair = row[index];
+        }
+    }
+}
+
+/// `[TILE_ROWS, blocks]` into `[blocks, TILE_ROWS]`.
+fn transpose(values: &[f32], out: &mut [Lanes]) {
+    let blocks = values.len() / TILE_ROWS;
+    for (block, lanes) in out.iter_mut().enumerate() {
+        *lanes = std::array::from_fn(|r| values[r * blocks + block]);
     }
 }
 

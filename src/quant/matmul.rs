@@ -3,63 +3,120 @@
 use rayon::prelude::*;
 
 use super::activations::QuantizedActivations;
-use super::decode::DecodedRows;
-use super::dot::{self, DotKernel, TILE_ROWS};
+use super::decode::DecodedTile;
+use super::dot::{self, DotKernel};
+use super::tile::{Lanes, TILE_ROWS, TiledMatrix};
 use super::{QuantMatrix, dot_f32};
 
-/// Weight rows a task takes: enough work to be worth handing over, few enough to share evenly.
-const TASK_ROWS: usize = 64;
+/// Multiplications a task takes at least: handing one over costs some microseconds, and a core does these in twenty.
+const TASK_MULTIPLICATIONS: usize = 1 << 20;
+
+/// The right operand of a product.
+#[derive(Clone, Copy)]
+pub enum Weights<'a> {
+    /// In the bytes of its format, decoded for each product.
+    Stored(&'a QuantMatrix),
+    /// Tiled at load.
+    Tiled(&'a TiledMatrix),
+}
+
+impl Weights<'_> {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Stored(w) => w.rows(),
+            Self::Tiled(w) => w.rows(),
+        }
+    }
+
+    fn cols(&self) -> usize {
+        match self {
+            Self::Stored(w) => w.cols(),
+            Self::Tiled(w) => w.cols(),
+        }
+    }
+}
+
+/// [`multiply`] with weights as they are stored.
+///
+/// # Panics
+/// As [`multiply`].
+pub fn matmul(x: &[f32], m: usize, w: &QuantMatrix, out: &mut [f32]) {
+    multiply(x, m, Weights::Stored(w), out);
+}
 
 /// `out[m][n] = sum over k of x[m][k] * w[n][k]`: `x` is `[m, k]`, `w` is `[n, k]`, `out` is `[m, n]`, all
 /// row-major. Quantized weights multiply activations rounded to 8 bits; float weights multiply them as they are.
 ///
 /// # Panics
 /// Where the sizes do not agree: they are the engine's own arithmetic, checked when a model is loaded.
-pub fn matmul(x: &[f32], m: usize, w: &QuantMatrix, out: &mut [f32]) {
-    matmul_with(dot::best(), x, m, w, out);
-}
-
-fn matmul_with(kernel: &dyn DotKernel, x: &[f32], m: usize, w: &QuantMatrix, out: &mut [f32]) {
-    assert!(x.len() == m * w.cols() && out.len() == m * w.rows(), "shapes of a product agree");
+pub fn multiply(x: &[f32], m: usize, w: Weights<'_>, out: &mut [f32]) {
+    let (rows, cols) = (w.rows(), w.cols());
+    assert!(x.len() == m * cols && out.len() == m * rows, "shapes of a product agree");
     if m == 0 {
         return;
     }
-    // Tasks own whole output columns; written transposed they are contiguous, so tasks share nothing.
-    let mut transposed = vec![0.0; out.len()];
-    let tasks = transposed.par_chunks_mut(TASK_ROWS * m).enumerate();
-    if w.format().is_float() {
-        tasks.for_each(|(task, out)| float_rows(x, w, task * TASK_ROWS, m, out));
-    } else {
-        let x = QuantizedActivations::new(x, m, w.cols());
-        tasks.for_each(|(task, out)| quantized_rows(kernel, &x, w, task * TASK_ROWS, out));
+    // Tasks own whole tiles of output columns, one after the other, so that they share nothing.
+    let mut tiles = vec![[0.0; TILE_ROWS]; rows.div_ceil(TILE_ROWS) * m];
+    let task_tiles = TASK_MULTIPLICATIONS.div_ceil(TILE_ROWS * cols * m);
+    let task = |first: usize, out: &mut [Lanes], run: &dyn Fn(usize, &mut [Lanes])| {
+        out.chunks_exact_mut(m).enumerate().for_each(|(tile, out)| run(first + tile, out));
+    };
+    match w {
+        Weights::Stored(w) if w.format().is_float() => {
+            share(&mut tiles, m, task_tiles, |first, out| {
+                task(first, out, &|tile, out| float_tile(x, w, tile, out));
+            });
+        }
+        Weights::Stored(w) => {
+            let x = QuantizedActivations::new(x, m, cols);
+            share(&mut tiles, m, task_tiles, |first, out| stored_tiles(dot::best(), &x, w, first, out));
+        }
+        Weights::Tiled(w) => {
+            let x = QuantizedActivations::new(x, m, cols);
+            share(&mut tiles, m, task_tiles, |first, out| {
+                task(first, out, &|tile, out| dot::best().dot(w.tile(tile), &x, out));
+            });
+        }
     }
-    for (m, row) in out.chunks_exact_mut(w.rows()).enumerate() {
-        for (value, column) in row.iter_mut().zip(transposed.chunks_exact(x.len() / w.cols())) {
-            *value = column[m];
+    for (index, tile) in tiles.chunks_exact(m).enumerate() {
+        let first = index * TILE_ROWS;
+        let count = TILE_ROWS.min(rows - first);
+        for (lanes, out) in tile.iter().zip(out.chunks_exact_mut(rows)) {
+            out[first..first + count].copy_from_slice(&lanes[..count]);
         }
     }
 }
 
-fn quantized_rows(
+/// Calls `run` with the number of the first tile and the tiles of each task, on all threads if there is enough to do.
+fn share(tiles: &mut [Lanes], m: usize, task_tiles: usize, run: impl Fn(usize, &mut [Lanes]) + Sync) {
+    if tiles.len() <= task_tiles * m || rayon::current_num_threads() == 1 {
+        run(0, tiles);
+    } else {
+        let tasks = tiles.par_chunks_mut(task_tiles * m).enumerate();
+        tasks.for_each(|(task, tiles)| run(task * task_tiles, tiles));
+    }
+}
+
+fn stored_tiles(
     kernel: &dyn DotKernel,
     x: &QuantizedActivations,
     w: &QuantMatrix,
     first: usize,
-    out: &mut [f32],
+    out: &mut [Lanes],
 ) {
-    let mut scratch = DecodedRows::for_matrix(w, TILE_ROWS);
-    for (tile, out) in out.chunks_mut(TILE_ROWS * x.rows).enumerate() {
-        scratch.load(w, first + tile * TILE_ROWS, out.len() / x.rows);
-        kernel.dot(&scratch, x, out);
+    let mut scratch = DecodedTile::for_matrix(w);
+    for (tile, out) in out.chunks_exact_mut(x.rows).enumerate() {
+        kernel.dot(scratch.load(w, (first + tile) * TILE_ROWS), x, out);
     }
 }
 
-fn float_rows(x: &[f32], w: &QuantMatrix, first: usize, m: usize, out: &mut [f32]) {
+fn float_tile(x: &[f32], w: &QuantMatrix, tile: usize, out: &mut [Lanes]) {
     let mut row = vec![0.0; w.cols()];
-    for (r, out) in out.chunks_exact_mut(m).enumerate() {
-        w.dequantize_row(first + r, &mut row);
-        for (x, out) in x.chunks_exact(w.cols()).zip(out) {
-            *out = dot_f32(x, &row);
+    let first = tile * TILE_ROWS;
+    for lane in 0..TILE_ROWS.min(w.rows() - first) {
+        w.dequantize_row(first + lane, &mut row);
+        for (x, out) in x.chunks_exact(w.cols()).zip(&mut *out) {
+            out[lane] = dot_f32(x, &row);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Quantized matrices and the one matrix product that runs on them.
 //!
-//! Weights stay in the bytes of the file. A product decodes a few weight rows at a time into a scratch that
-//! stays in the nearest caches ([`decode`]) and multiplies them with activations rounded to 8 bits
+//! Weights stay in the bytes of the file, or are put into the kernels' order once at load ([`tile`]). A product of the
+//! former decodes a few weight rows at a time into a scratch that stays in the nearest caches ([`decode`]) and multiplies them with activations rounded to 8 bits
 //! ([`activations`]) by the best integer dot kernel of this machine ([`dot`]). Each weight is decoded once
 //! per product, however many activation rows there are, and nothing is requantized: the only rounding beside
 //! the file's own is that of the activations.
@@ -10,8 +10,9 @@ pub mod activations;
 pub mod decode;
 pub mod dot;
 mod matmul;
+pub mod tile;
 
-pub use matmul::matmul;
+pub use matmul::{Weights, matmul, multiply};
 
 use crate::{IntentError, Result};
 
@@ -164,6 +165,12 @@ impl QuantMatrix {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.data.len()
+    }
+
+    /// The stored bytes.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data
     }
 
     /// The stored bytes of rows `first .. first + count`.

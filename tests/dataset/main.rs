@@ -175,7 +175,7 @@ fn chat_lines_lead_back_to_the_labels() {
                 assert_eq!(line["messages"][number]["role"], role);
                 line["messages"][number]["content"].as_str().unwrap().to_owned()
             };
-            assert_eq!(turn(0, "system"), config.prompt.system);
+            assert_eq!(turn(0, "system"), config.require_prompt().unwrap().system);
             assert_eq!(turn(1, "user"), example.text);
             let answer = turn(2, "assistant");
             assert_eq!(answer, format!("{{\"intent\": \"{}\"}}", example.intent));

@@ -2,12 +2,13 @@
 //! WebAssembly by `tests/wasm`.
 
 use relayops_intent::quant::activations::QuantizedActivations;
-use relayops_intent::quant::decode::DecodedRows;
-use relayops_intent::quant::dot::{DotKernel, TILE_ROWS, available, scalar::Scalar};
-use relayops_intent::quant::{BLOCK, Format, QuantMatrix, matmul};
+use relayops_intent::quant::decode::DecodedTile;
+use relayops_intent::quant::dot::{DotKernel, available, scalar::Scalar};
+use relayops_intent::quant::tile::{TILE_ROWS, Tile, TiledMatrix};
+use relayops_intent::quant::{BLOCK, Format, QuantMatrix, Weights, matmul, multiply};
 
 /// Activation rows: every remainder of the kernels' blocking, a message's size, a long prefill.
-const TOKENS: [usize; 8] = [1, 2, 3, 4, 5, 7, 25, 128];
+const TOKENS: [usize; 9] = [1, 2, 3, 4, 5, 6, 7, 25, 128];
 /// Widths: the shortest, an odd number of blocks, the 0.5B's and 1.5B's.
 const WIDTHS: [usize; 6] = [32, 96, 256, 896, 1536, 4864];
 
@@ -58,14 +59,18 @@ pub(crate) fn kernels_agree() -> Vec<&'static str> {
     let kernels = available();
     for format in Format::ALL.into_iter().filter(|format| !format.is_float()) {
         for cols in WIDTHS.into_iter().filter(|cols| cols.is_multiple_of(format.block_len())) {
-            for rows in 1..=TILE_ROWS {
+            for rows in [1, TILE_ROWS - 1, TILE_ROWS] {
                 let matrix = random_matrix(format, rows, cols, 7 + cols as u64);
-                let mut weights = DecodedRows::for_matrix(&matrix, TILE_ROWS);
-                weights.load(&matrix, 0, rows);
+                let tiled = TiledMatrix::new(&matrix);
+                let mut scratch = DecodedTile::for_matrix(&matrix);
+                let decoded = scratch.load(&matrix, 0);
                 for tokens in TOKENS {
                     let x = QuantizedActivations::new(&random(tokens as u64, tokens * cols), tokens, cols);
                     for kernel in &kernels {
-                        compare(*kernel, &weights, &x, format);
+                        compare(*kernel, decoded, &x, format);
+                        if let Some(tiled) = &tiled {
+                            compare(*kernel, tiled.tile(0), &x, format);
+                        }
                     }
                 }
             }
@@ -74,22 +79,20 @@ pub(crate) fn kernels_agree() -> Vec<&'static str> {
     kernels.iter().map(|kernel| kernel.name()).collect()
 }
 
-fn compare(kernel: &dyn DotKernel, weights: &DecodedRows, x: &QuantizedActivations, format: Format) {
-    let size = weights.rows * x.rows;
-    let (mut expected, mut actual) = (vec![0.0; size], vec![f32::NAN; size]);
+fn compare(kernel: &dyn DotKernel, weights: Tile<'_>, x: &QuantizedActivations, format: Format) {
+    let mut expected = vec![[0.0; TILE_ROWS]; x.rows];
+    let mut actual = vec![[f32::NAN; TILE_ROWS]; x.rows];
     Scalar.dot(weights, x, &mut expected);
     kernel.dot(weights, x, &mut actual);
-    let blocks = weights.cols / BLOCK;
-    for r in 0..weights.rows {
-        for m in 0..x.rows {
+    for m in 0..x.rows {
+        for r in 0..TILE_ROWS {
             let magnitude = magnitude(weights, x, r, m);
-            let (a, e) = (actual[r * x.rows + m], expected[r * x.rows + m]);
-            let error = (a - e).abs();
+            let (a, e) = (actual[m][r], expected[m][r]);
             assert!(
-                error <= tolerance(magnitude, blocks),
+                (a - e).abs() <= tolerance(magnitude, x.cols / BLOCK),
                 "{} on {format:?} {}x{} row {r} token {m}: {a}, scalar {e}",
                 kernel.name(),
-                weights.cols,
+                x.cols,
                 x.rows
             );
         }
@@ -97,15 +100,14 @@ fn compare(kernel: &dyn DotKernel, weights: &DecodedRows, x: &QuantizedActivatio
 }
 
 /// Sum of the sizes of all products: bounds what the float sum adds in any grouping, and so what its rounding is measured against.
-fn magnitude(weights: &DecodedRows, x: &QuantizedActivations, r: usize, m: usize) -> f32 {
-    let blocks = weights.cols / BLOCK;
+fn magnitude(weights: Tile<'_>, x: &QuantizedActivations, r: usize, m: usize) -> f32 {
+    let blocks = x.cols / BLOCK;
     (0..blocks)
         .map(|b| {
-            let w = &weights.quants[r * weights.cols + b * BLOCK..][..BLOCK];
-            let q = &x.quants[m * x.cols + b * BLOCK..][..BLOCK];
-            let dot: i32 = w.iter().zip(q).map(|(w, q)| (i32::from(*w) * i32::from(*q)).abs()).sum();
-            let scale = weights.scales[r * blocks + b] * x.scales[m * blocks + b];
-            let minimum = weights.minima.get(r * blocks + b).map_or(0.0, |min| min * x.sums[m * blocks + b]);
+            let product = |k: usize| i32::from(weights.quant(r, k)) * i32::from(x.quants[m * x.cols + k]);
+            let dot: i32 = (b * BLOCK..(b + 1) * BLOCK).map(|k| product(k).abs()).sum();
+            let scale = weights.scales[b][r] * x.scales[m * blocks + b];
+            let minimum = weights.minima.get(b).map_or(0.0, |min| min[r] * x.sums[m * blocks + b]);
             (dot as f32 * scale).abs() + minimum.abs()
         })
         .sum()
@@ -115,11 +117,16 @@ fn magnitude(weights: &DecodedRows, x: &QuantizedActivations, r: usize, m: usize
 /// The 8-bit rounding of activations is the only difference: half a step of 1/127 of a block's largest value.
 pub(crate) fn products_agree_with_floats() {
     for format in Format::ALL {
-        for (rows, cols, tokens) in [(1, 256, 1), (67, 256, 3), (130, 768, 9)] {
+        for (rows, cols, tokens) in [(1, 256, 1), (67, 256, 3), (130, 768, 9), (1027, 512, 11)] {
             let matrix = random_matrix(format, rows, cols, 99);
             let x = random(5, tokens * cols);
             let mut product = vec![f32::NAN; tokens * rows];
             matmul(&x, tokens, &matrix, &mut product);
+            if let Some(tiled) = TiledMatrix::new(&matrix) {
+                let mut again = vec![f32::NAN; tokens * rows];
+                multiply(&x, tokens, Weights::Tiled(&tiled), &mut again);
+                assert_eq!(again, product, "{format:?}: the order of the weights changes nothing");
+            }
             let mut row = vec![0.0; cols];
             for n in 0..rows {
                 matrix.dequantize_row(n, &mut row);

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::{elementwise, math};
 use crate::backend::{Heads, Visible};
 use crate::quant::dot_f32;
 
@@ -48,11 +49,8 @@ fn head_attention(
     weights.clear();
     weights.extend(slots().map(|slot| scale * dot_f32(q, &keys[head(keys, slot)])));
     let largest = weights.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-    let mut sum = 0.0;
-    for weight in weights.iter_mut() {
-        *weight = (*weight - largest).exp();
-        sum += *weight;
-    }
+    weights.iter_mut().for_each(|weight| *weight = math::exp(*weight - largest));
+    let sum = elementwise::sum(weights);
     for (weight, slot) in weights.iter().zip(slots()) {
         let weight = weight / sum;
         out.iter_mut().zip(&values[head(values, slot)]).for_each(|(out, value)| *out += weight * value);

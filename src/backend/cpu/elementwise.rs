@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::math;
 use crate::quant::dot_f32;
 
 /// Values a task takes.
@@ -12,6 +13,34 @@ pub(super) fn rms_norm(row: &mut [f32], weight: &[f32], eps: f32) {
     let mean = dot_f32(row, row) / row.len() as f32;
     let scale = 1.0 / (mean + eps).sqrt();
     row.iter_mut().zip(weight).for_each(|(value, weight)| *value *= scale * weight);
+}
+
+/// `(row - mean) / sqrt(variance + eps) * weight + bias`, in place.
+pub(super) fn layer_norm(row: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    let count = row.len() as f32;
+    let mean = sum(row) / count;
+    row.iter_mut().for_each(|value| *value -= mean);
+    let scale = 1.0 / (dot_f32(row, row) / count + eps).sqrt();
+    for ((value, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
+        *value = *value * scale * weight + bias;
+    }
+}
+
+/// The sum in eight parts, so that it vectorizes.
+pub(super) fn sum(values: &[f32]) -> f32 {
+    let (chunks, tail) = values.as_chunks::<8>();
+    let mut sums = [0f32; 8];
+    for chunk in chunks {
+        sums.iter_mut().zip(chunk).for_each(|(sum, value)| *sum += value);
+    }
+    sums.iter().sum::<f32>() + tail.iter().sum::<f32>()
+}
+
+/// [`math::gelu`], in place.
+pub(super) fn gelu(values: &mut [f32]) {
+    values.par_chunks_mut(TASK).for_each(|values| {
+        values.iter_mut().for_each(|value| *value = math::gelu(*value));
+    });
 }
 
 /// Rotates value `i` of `head` with value `i + half`.
@@ -25,6 +54,6 @@ pub(super) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
 /// `gate = gate / (1 + exp(-gate)) * up`.
 pub(super) fn silu_mul(gate: &mut [f32], up: &[f32]) {
     gate.par_chunks_mut(TASK).zip(up.par_chunks(TASK)).for_each(|(gate, up)| {
-        gate.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up / (1.0 + (-*gate).exp()));
+        gate.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up / (1.0 + math::exp(-*gate)));
     });
 }

@@ -2,9 +2,11 @@
 
 mod attention;
 mod elementwise;
+mod math;
 
 use super::{Backend, Heads, RopeTable, Visible};
-use crate::quant::{self, QuantMatrix};
+use crate::quant::tile::TiledMatrix;
+use crate::quant::{self, QuantMatrix, Weights};
 use crate::{IntentError, Result};
 
 /// Slots that a KV cache keeps room for when it is cut back.
@@ -13,7 +15,40 @@ const SPARE_SLOTS: usize = 512;
 /// The CPU backend.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
-    exact: bool,
+    order: Order,
+}
+
+/// How weights are kept.
+#[derive(Debug, Clone, Copy, Default)]
+enum Order {
+    #[default]
+    Stored,
+    Tiled,
+    Floats,
+}
+
+/// A weight matrix, as this backend keeps it.
+pub enum Matrix {
+    /// In the bytes of its format.
+    Stored(QuantMatrix),
+    /// In the kernels' order.
+    Tiled(TiledMatrix),
+}
+
+impl Matrix {
+    fn weights(&self) -> Weights<'_> {
+        match self {
+            Self::Stored(matrix) => Weights::Stored(matrix),
+            Self::Tiled(matrix) => Weights::Tiled(matrix),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Self::Stored(matrix) => matrix.rows(),
+            Self::Tiled(matrix) => matrix.rows(),
+        }
+    }
 }
 
 impl Cpu {
@@ -21,7 +56,17 @@ impl Cpu {
     /// reference that rounding is measured against.
     #[must_use]
     pub fn exact() -> Self {
-        Self { exact: true }
+        Self { order: Order::Floats }
+    }
+
+    /// Puts weights into the kernels' order at load, where their format allows: a byte a weight and somewhat more, but
+    /// nothing to decode for each message. For small models.
+    #[must_use]
+    pub fn tiled(self) -> Self {
+        match self.order {
+            Order::Stored => Self { order: Order::Tiled },
+            Order::Tiled | Order::Floats => self,
+        }
     }
 }
 
@@ -42,7 +87,7 @@ pub struct KvLayer {
 
 impl Backend for Cpu {
     type Tensor = Tensor;
-    type Matrix = QuantMatrix;
+    type Matrix = Matrix;
     type Vector = Vec<f32>;
     type KvLayer = KvLayer;
 
@@ -54,8 +99,15 @@ impl Backend for Cpu {
         rayon::current_num_threads()
     }
 
-    fn matrix(&self, matrix: QuantMatrix) -> Result<QuantMatrix> {
-        if self.exact { matrix.to_f32() } else { Ok(matrix) }
+    fn matrix(&self, matrix: QuantMatrix) -> Result<Matrix> {
+        Ok(match self.order {
+            Order::Stored => Matrix::Stored(matrix),
+            Order::Floats => Matrix::Stored(matrix.to_f32()?),
+            Order::Tiled => match TiledMatrix::new(&matrix) {
+                Some(tiled) => Matrix::Tiled(tiled),
+                None => Matrix::Stored(matrix),
+            },
+        })
     }
 
     fn vector(&self, vector: Vec<f32>) -> Result<Vec<f32>> {
@@ -76,9 +128,9 @@ impl Backend for Cpu {
         Ok(x.values.clone())
     }
 
-    fn linear(&self, x: &Tensor, w: &QuantMatrix, bias: Option<&Vec<f32>>) -> Tensor {
+    fn linear(&self, x: &Tensor, w: &Matrix, bias: Option<&Vec<f32>>) -> Tensor {
         let mut values = vec![0.0; x.rows * w.rows()];
-        quant::matmul(&x.values, x.rows, w, &mut values);
+        quant::multiply(&x.values, x.rows, w.weights(), &mut values);
         if let Some(bias) = bias {
             for row in values.chunks_exact_mut(w.rows()) {
                 row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
@@ -95,6 +147,14 @@ impl Backend for Cpu {
         out
     }
 
+    fn layer_norm(&self, x: &Tensor, weight: &Vec<f32>, bias: &Vec<f32>, eps: f32) -> Tensor {
+        let mut out = x.clone();
+        for row in out.values.chunks_exact_mut(x.cols) {
+            elementwise::layer_norm(row, weight, bias, eps);
+        }
+        out
+    }
+
     fn rope(&self, x: &mut Tensor, table: &RopeTable) {
         let angles = table.cos.chunks_exact(table.half).zip(table.sin.chunks_exact(table.half));
         for (row, (cos, sin)) in x.values.chunks_exact_mut(x.cols).zip(angles) {
@@ -106,6 +166,19 @@ impl Backend for Cpu {
 
     fn silu_mul(&self, gate: &mut Tensor, up: &Tensor) {
         elementwise::silu_mul(&mut gate.values, &up.values);
+    }
+
+    fn gelu(&self, x: &mut Tensor) {
+        elementwise::gelu(&mut x.values);
+    }
+
+    fn mean_rows(&self, x: &Tensor) -> Tensor {
+        let mut values = vec![0.0; x.cols];
+        for row in x.values.chunks_exact(x.cols) {
+            values.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        values.iter_mut().for_each(|sum| *sum /= x.rows as f32);
+        Tensor { rows: 1, cols: x.cols, values }
     }
 
     fn add(&self, x: &mut Tensor, y: &Tensor) {

@@ -1,15 +1,15 @@
 //! The dot tile with AVX2 and FMA.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi32,
-    _mm256_castps256_ps128, _mm256_cvtepi32_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_set1_ps, _mm256_setzero_ps,
+    __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps,
 };
 
 use super::{DotKernel, subtract_minima};
 use crate::quant::BLOCK;
 use crate::quant::activations::QuantizedActivations;
-use crate::quant::decode::DecodedRows;
+use crate::quant::tile::{Lanes, Pairs, Quants, Tile};
 
 /// Holding one proves that the processor has AVX2 and FMA.
 pub struct Avx2(());
@@ -27,7 +27,7 @@ impl DotKernel for Avx2 {
         "avx2"
     }
 
-    fn dot(&self, weights: &DecodedRows, x: &QuantizedActivations, out: &mut [f32]) {
+    fn dot(&self, weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
         // SAFETY: `self` exists only where `new` saw AVX2 and FMA.
         unsafe { dot(weights, x, out) };
         subtract_minima(weights, x, out);
@@ -35,74 +35,88 @@ impl DotKernel for Avx2 {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn dot(weights: &DecodedRows, x: &QuantizedActivations, out: &mut [f32]) {
-    let mut row = 0;
-    while row + 2 <= weights.rows {
-        rows::<2>(weights, row, x, out);
-        row += 2;
-    }
-    if row < weights.rows {
-        rows::<1>(weights, row, x, out);
+fn dot(weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
+    match weights.quants {
+        Quants::Wide(quants) => {
+            let load = |pairs: &Pairs<i16>| {
+                // SAFETY: a pair of columns is 32 bytes; the load needs no alignment.
+                unsafe { _mm256_loadu_si256(pairs.as_ptr().cast()) }
+            };
+            rows(quants, load, weights.scales, x, out);
+        }
+        Quants::Narrow(quants) => {
+            let load = |pairs: &Pairs<i8>| {
+                // SAFETY: a pair of columns is 16 bytes; the load needs no alignment.
+                _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(pairs.as_ptr().cast()) })
+            };
+            rows(quants, load, weights.scales, x, out);
+        }
     }
 }
 
+/// Six tokens at a time: with their sums they fill the sixteen registers.
 #[target_feature(enable = "avx2,fma")]
-fn rows<const R: usize>(weights: &DecodedRows, row: usize, x: &QuantizedActivations, out: &mut [f32]) {
+#[inline]
+fn rows<P>(
+    quants: &[P],
+    load: impl Fn(&P) -> __m256i + Copy,
+    scales: &[Lanes],
+    x: &QuantizedActivations,
+    out: &mut [Lanes],
+) {
     let mut token = 0;
-    while token + 4 <= x.rows {
-        tile::<R, 4>(weights, row, x, token, out);
-        token += 4;
+    while token + 6 <= out.len() {
+        tokens::<P, 6>(quants, load, scales, x, token, out);
+        token += 6;
     }
-    match x.rows - token {
+    match out.len() - token {
         0 => {}
-        1 => tile::<R, 1>(weights, row, x, token, out),
-        2 => tile::<R, 2>(weights, row, x, token, out),
-        _ => tile::<R, 3>(weights, row, x, token, out),
+        1 => tokens::<P, 1>(quants, load, scales, x, token, out),
+        2 => tokens::<P, 2>(quants, load, scales, x, token, out),
+        3 => tokens::<P, 3>(quants, load, scales, x, token, out),
+        4 => tokens::<P, 4>(quants, load, scales, x, token, out),
+        _ => tokens::<P, 5>(quants, load, scales, x, token, out),
     }
 }
 
-/// `R` weight rows from `row` times `T` activation rows from `token`.
+/// A tile times `T` activation rows from `token`.
 #[target_feature(enable = "avx2,fma")]
-fn tile<const R: usize, const T: usize>(
-    weights: &DecodedRows,
-    row: usize,
+#[inline]
+fn tokens<P, const T: usize>(
+    quants: &[P],
+    load: impl Fn(&P) -> __m256i,
+    scales: &[Lanes],
     x: &QuantizedActivations,
     token: usize,
-    out: &mut [f32],
+    out: &mut [Lanes],
 ) {
-    let (cols, blocks) = (weights.cols, weights.cols / BLOCK);
-    let w: [&[i16]; R] = std::array::from_fn(|r| &weights.quants[(row + r) * cols..][..cols]);
-    let q: [&[i16]; T] = std::array::from_fn(|t| &x.quants[(token + t) * cols..][..cols]);
-    let ws: [&[f32]; R] = std::array::from_fn(|r| &weights.scales[(row + r) * blocks..][..blocks]);
+    let (cols, blocks) = (x.cols, x.cols / BLOCK);
+    let q: [&[[i16; BLOCK]]; T] =
+        std::array::from_fn(|t| x.quants[(token + t) * cols..][..cols].as_chunks::<BLOCK>().0);
     let xs: [&[f32]; T] = std::array::from_fn(|t| &x.scales[(token + t) * blocks..][..blocks]);
-    let mut sums = [[_mm256_setzero_ps(); T]; R];
-    for b in 0..blocks {
-        let load = |row: &[i16], half: usize| -> __m256i {
-            let half: &[i16] = &row[b * BLOCK + 16 * half..][..16];
-            // SAFETY: `half` is 16 values of 16 bits, 32 bytes; the load needs no alignment.
-            unsafe { _mm256_loadu_si256(half.as_ptr().cast()) }
-        };
-        let low: [__m256i; R] = std::array::from_fn(|r| load(w[r], 0));
-        let high: [__m256i; R] = std::array::from_fn(|r| load(w[r], 1));
-        for t in 0..T {
-            let (x0, x1) = (load(q[t], 0), load(q[t], 1));
-            for r in 0..R {
-                let dot = _mm256_add_epi32(_mm256_madd_epi16(low[r], x0), _mm256_madd_epi16(high[r], x1));
-                let scale = _mm256_set1_ps(ws[r][b] * xs[t][b]);
-                sums[r][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sums[r][t]);
+    let mut sums = [_mm256_setzero_ps(); T];
+    let weights = quants.as_chunks::<{ BLOCK / 2 }>().0.iter().zip(scales);
+    for (b, (pairs, scales)) in weights.enumerate() {
+        let mut dots = [_mm256_setzero_si256(); T];
+        let q: [&[i16; BLOCK]; T] = std::array::from_fn(|t| &q[t][b]);
+        for (pair, weights) in pairs.iter().enumerate() {
+            let weights = load(weights);
+            for t in 0..T {
+                // SAFETY: pair `pair` of a block are 4 of its bytes; the read needs no alignment.
+                let x = unsafe { q[t].as_ptr().cast::<i32>().add(pair).read_unaligned() };
+                let products = _mm256_madd_epi16(weights, _mm256_set1_epi32(x));
+                dots[t] = _mm256_add_epi32(dots[t], products);
             }
         }
-    }
-    for r in 0..R {
+        // SAFETY: the lanes are 32 bytes; the load needs no alignment.
+        let scales = unsafe { _mm256_loadu_ps(scales.as_ptr()) };
         for t in 0..T {
-            out[(row + r) * x.rows + token + t] = horizontal_sum(sums[r][t]);
+            let scale = _mm256_mul_ps(scales, _mm256_set1_ps(xs[t][b]));
+            sums[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[t]), scale, sums[t]);
         }
     }
-}
-
-#[target_feature(enable = "avx2,fma")]
-fn horizontal_sum(v: __m256) -> f32 {
-    let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    for (sum, out) in sums.iter().zip(&mut out[token..]) {
+        // SAFETY: the lanes are 32 bytes; the store needs no alignment.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), *sum) };
+    }
 }

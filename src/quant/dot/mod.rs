@@ -1,4 +1,4 @@
-//! Integer dot kernels: decoded weight rows times 8-bit activation rows.
+//! Integer dot kernels: tiles of weights times 8-bit activation rows.
 //!
 //! [`scalar`] is the definition; every other kernel must agree with it to the rounding of the final float
 //! sum, which `tests/kernel_suite` checks natively and in wasm.
@@ -13,18 +13,15 @@ pub mod simd128;
 use std::sync::OnceLock;
 
 use super::activations::QuantizedActivations;
-use super::decode::DecodedRows;
-
-/// Weight rows decoded at once: 7 KiB at a width of 896, 70 KiB at 8,960; they stay in the first or second cache.
-pub const TILE_ROWS: usize = 4;
+use super::tile::{Lanes, TILE_ROWS, Tile};
 
 /// One implementation of the dot tile.
 pub trait DotKernel: Sync {
     /// The instruction set, as results report it.
     fn name(&self) -> &'static str;
 
-    /// `out[r][m] = sum over k of w[r][k] * x[m][k]`, `out` being `[weights.rows, x.rows]`; both have the same `cols`.
-    fn dot(&self, weights: &DecodedRows, x: &QuantizedActivations, out: &mut [f32]);
+    /// `out[m][r] = sum over k of w[r][k] * x[m][k]`, `out` being `[x.rows]`; both have the same `cols`.
+    fn dot(&self, weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]);
 }
 
 /// The kernels that this machine runs, the best last.
@@ -49,14 +46,15 @@ pub fn best() -> &'static dyn DotKernel {
 }
 
 /// Takes the minima's share, `sum over blocks of minimum * sum of the block's activations`, off `out`.
-fn subtract_minima(weights: &DecodedRows, x: &QuantizedActivations, out: &mut [f32]) {
+fn subtract_minima(weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
     if weights.minima.is_empty() {
         return;
     }
-    let blocks = weights.cols / super::BLOCK;
-    for (minima, out) in weights.minima.chunks_exact(blocks).zip(out.chunks_exact_mut(x.rows)) {
-        for (sums, out) in x.sums.chunks_exact(blocks).zip(out) {
-            *out -= crate::quant::dot_f32(minima, sums);
+    for (sums, out) in x.sums.chunks_exact(weights.minima.len()).zip(out) {
+        let mut taken: Lanes = [0.0; TILE_ROWS];
+        for (minima, sum) in weights.minima.iter().zip(sums) {
+            taken.iter_mut().zip(minima).for_each(|(taken, minimum)| *taken += minimum * sum);
         }
+        out.iter_mut().zip(taken).for_each(|(out, taken)| *out -= taken);
     }
 }

@@ -3,7 +3,7 @@
 use super::{DotKernel, subtract_minima};
 use crate::quant::BLOCK;
 use crate::quant::activations::QuantizedActivations;
-use crate::quant::decode::DecodedRows;
+use crate::quant::tile::{Lanes, Tile};
 
 /// Runs anywhere.
 pub struct Scalar;
@@ -13,18 +13,18 @@ impl DotKernel for Scalar {
         "scalar"
     }
 
-    fn dot(&self, weights: &DecodedRows, x: &QuantizedActivations, out: &mut [f32]) {
-        let blocks = weights.cols / BLOCK;
-        for r in 0..weights.rows {
-            for m in 0..x.rows {
+    fn dot(&self, weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
+        let blocks = x.cols / BLOCK;
+        for (m, out) in out.iter_mut().enumerate() {
+            for (r, out) in out.iter_mut().enumerate() {
                 let mut sum = 0.0;
                 for b in 0..blocks {
-                    let w = &weights.quants[r * weights.cols + b * BLOCK..][..BLOCK];
-                    let q = &x.quants[m * x.cols + b * BLOCK..][..BLOCK];
-                    let dot: i32 = w.iter().zip(q).map(|(w, q)| i32::from(*w) * i32::from(*q)).sum();
-                    sum += dot as f32 * (weights.scales[r * blocks + b] * x.scales[m * blocks + b]);
+                    let product =
+                        |k: usize| i32::from(weights.quant(r, k)) * i32::from(x.quants[m * x.cols + k]);
+                    let dot: i32 = (b * BLOCK..(b + 1) * BLOCK).map(product).sum();
+                    sum += dot as f32 * (weights.scales[b][r] * x.scales[m * blocks + b]);
                 }
-                out[r * x.rows + m] = sum;
+                *out = sum;
             }
         }
         subtract_minima(weights, x, out);

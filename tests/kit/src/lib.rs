@@ -1,8 +1,10 @@
-//! Tiny Qwen2 models with random weights and a real tokenizer subset, for tests that run in seconds.
+//! Tiny models with random weights and real or plain vocabularies, for tests that run in seconds.
 
+mod bert;
 mod real;
 
-pub use real::{QWEN_05B, QWEN_15B, not_run, real_model};
+pub use bert::{LABELS, TinyBert, head};
+pub use real::{MINILM, QWEN_05B, QWEN_15B, not_run, real_folder, real_model};
 
 use std::io::{Seek, Write};
 use std::path::Path;
@@ -202,7 +204,9 @@ impl SplitMix {
         let count = shape.iter().product();
         let spread = shape.last().map_or(1.0, |width| (3.0 / *width as f32).sqrt());
         let value = |random: &mut Self| match name {
-            _ if name.ends_with("norm.weight") => 1.0 + 0.1 * random.unit(),
+            _ if name.ends_with("norm.weight") || name.ends_with("LayerNorm.weight") => {
+                1.0 + 0.1 * random.unit()
+            }
             _ if name.ends_with("bias") => 0.1 * random.unit(),
             _ if name.starts_with("token_embd") => random.unit(),
             // Logits some units apart, so that distributions are neither flat nor degenerate.

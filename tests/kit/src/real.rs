@@ -8,6 +8,18 @@ pub const QWEN_05B: &str = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
 /// The 1.5B file.
 pub const QWEN_15B: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf";
 
+/// The folder of compact's base, in the hub's layout.
+pub const MINILM: &str = "all-MiniLM-L6-v2";
+
+/// As [`real_model`], for a folder.
+///
+/// # Panics
+/// As [`real_model`].
+#[must_use]
+pub fn real_folder(test: &str, folder: &str) -> Option<PathBuf> {
+    real_model(test, &format!("{folder}/model.safetensors"))?.parent().map(std::path::Path::to_path_buf)
+}
+
 /// The model file in the folder that `RELAYOPS_TEST_MODELS` names. Where it is not there, says so ([`not_run`]).
 ///
 /// # Panics

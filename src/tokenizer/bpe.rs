@@ -1,7 +1,4 @@
-//! Byte-pair encoding from GGUF metadata.
-//!
-//! Customer text goes through an encoder that has no control tokens at all: `<|im_end|>` typed by a customer
-//! comes out as ordinary tokens. Control tokens are put into prompts by id ([`Tokenizer::control`]).
+//! Byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909) over bytes, as Qwen2 has it.
 
 use std::collections::HashMap;
 
@@ -12,8 +9,8 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior};
 
+use super::{CONTROL, NORMAL, TokenId, USER_DEFINED, encode, tokens_and_types};
 use crate::gguf::Metadata;
-pub use crate::model::TokenId;
 use crate::{IntentError, Result};
 
 /// How Qwen2 cuts text into words before merging (`pre = "qwen2"`).
@@ -22,12 +19,7 @@ const QWEN2_SPLIT: &str = concat!(
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
 
-/// Token types of `tokenizer.ggml.token_type` (llama.cpp's `llama_token_type`).
-const NORMAL: i32 = 1;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-
-/// A model's vocabulary.
+/// The vocabulary of a model that answers prompts.
 pub struct Tokenizer {
     text: tokenizers::Tokenizer,
     added: HashMap<String, TokenId>,
@@ -42,19 +34,10 @@ impl Tokenizer {
         for (key, expected) in [("tokenizer.ggml.model", "gpt2"), ("tokenizer.ggml.pre", "qwen2")] {
             let value = metadata.text(key)?;
             if value != expected {
-                return Err(IntentError::UnsupportedModel {
-                    file: metadata.file().to_owned(),
-                    field: key.to_owned(),
-                    detail: format!("{value:?}; {expected:?} is read"),
-                });
+                return Err(metadata.unsupported(key, format!("{value:?}; {expected:?} is read")));
             }
         }
-        let tokens = metadata.texts("tokenizer.ggml.tokens")?;
-        let types = metadata.i32s("tokenizer.ggml.token_type")?;
-        if types.len() != tokens.len() {
-            let detail = format!("{} types for {} tokens", types.len(), tokens.len());
-            return Err(metadata.invalid("tokenizer.ggml.token_type", detail));
-        }
+        let (tokens, types) = tokens_and_types(metadata)?;
         let (vocab, added) = vocabulary(metadata, &tokens, &types)?;
         let merges = merges(metadata, &vocab)?;
         let text = encoder(vocab, merges).map_err(|error| IntentError::Tokenizer(error.to_string()))?;
@@ -66,9 +49,7 @@ impl Tokenizer {
     /// # Errors
     /// `tokenizer` where the encoder fails.
     pub fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
-        let encoding =
-            self.text.encode_fast(text, false).map_err(|error| IntentError::Tokenizer(error.to_string()))?;
-        Ok(encoding.get_ids().iter().map(|id| TokenId(*id)).collect())
+        encode(&self.text, text)
     }
 
     /// The control or user-defined token with this spelling.

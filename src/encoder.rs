@@ -1,0 +1,69 @@
+//! An encoder scoring labels: one pass over the message, nothing before it and nothing behind it but `[CLS]` and
+//! `[SEP]`.
+
+use crate::backend::Backend;
+use crate::classifier::{LabelModel, ModelInfo};
+use crate::model::bert::Bert;
+use crate::scoring::{Scores, log_sum_exp};
+use crate::tokenizer::WordPiece;
+use crate::{IntentError, Result};
+
+/// BERT with its tokenizer, scoring labels.
+pub struct Encoder<B: Backend> {
+    model: Bert<B>,
+    tokenizer: WordPiece,
+    workspace: B::KvLayer,
+    info: ModelInfo,
+}
+
+impl<B: Backend> Encoder<B> {
+    /// Puts the parts together; `info` is what results report.
+    #[must_use]
+    pub fn new(model: Bert<B>, tokenizer: WordPiece, info: ModelInfo) -> Self {
+        let workspace = model.workspace();
+        Self { model, tokenizer, workspace, info }
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Bert<B> {
+        &self.model
+    }
+
+    /// The tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &WordPiece {
+        &self.tokenizer
+    }
+
+    /// Log-probabilities of the labels of `text` (already trimmed and normalised): the log-softmax of the head.
+    ///
+    /// A text of more tokens than the model has positions is an error, which the gate escalates: whatever were cut out
+    /// of it, nobody would have read. 2,000 characters of prose are some 450 tokens; only strings of symbols come to
+    /// more than 510.
+    ///
+    /// # Errors
+    /// `tokenizer`, `inference`, `out_of_memory`; the encoder is usable afterwards.
+    pub fn log_probabilities(&mut self, text: &str) -> Result<Vec<f32>> {
+        let tokens = self.tokenizer.sequence(text)?;
+        let mut logits = self.model.forward(&mut self.workspace, &tokens)?;
+        let normaliser = log_sum_exp(&logits);
+        logits.iter_mut().for_each(|logit| *logit -= normaliser);
+        Ok(logits)
+    }
+}
+
+impl<B: Backend> LabelModel for Encoder<B> {
+    fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
+        if token_confidence {
+            return Err(IntentError::Unavailable(
+                "an encoder emits no tokens: no token_confidence".to_owned(),
+            ));
+        }
+        Ok(Scores { log_probabilities: self.log_probabilities(text)?, token_confidence: None })
+    }
+
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+}

@@ -1,0 +1,239 @@
+//! From the bytes of a model file, or of a pack, to a classifier.
+
+mod pack;
+
+pub use pack::PackLoader;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::backend::Backend;
+use crate::backend::cpu::Cpu;
+use crate::classifier::{Classifier, LabelModel, ModelInfo};
+use crate::encoder::Encoder;
+use crate::gguf::{Gguf, GgufStream};
+use crate::model::Architecture;
+use crate::model::bert::{Bert, BertConfig};
+use crate::model::qwen2::{Qwen2, Qwen2Config};
+use crate::pack::IntentConfig;
+use crate::scoring::{Scorer, Scores};
+use crate::tokenizer::{Tokenizer, WordPiece};
+use crate::{IntentError, Result};
+
+/// Bytes read from a file, or taken from a caller, at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Builds a classifier from the bytes of a GGUF file as they arrive, in order, in chunks of any size.
+pub struct Loader {
+    stream: GgufStream,
+    config: IntentConfig,
+    architecture: Option<Architecture>,
+    /// Name of the stage and the architecture that a pack promises.
+    promised: Option<(String, String)>,
+    backend: Cpu,
+}
+
+impl Loader {
+    /// `file` names the file in errors; `total` is its length where known.
+    ///
+    /// # Errors
+    /// `invalid_config`.
+    pub fn new(file: &str, total: Option<u64>, config: IntentConfig) -> Result<Self> {
+        config.check()?;
+        Ok(Self {
+            stream: GgufStream::new(file, total),
+            config,
+            architecture: None,
+            promised: None,
+            backend: Cpu::default(),
+        })
+    }
+
+    /// Calls the stage `stage` and refuses files of another architecture.
+    #[must_use]
+    pub fn named(self, stage: &str, architecture: &str) -> Self {
+        Self { promised: Some((stage.to_owned(), architecture.to_owned())), ..self }
+    }
+
+    /// Builds the model on [`Cpu::exact`].
+    #[must_use]
+    pub fn exact(self) -> Self {
+        Self { backend: Cpu::exact(), ..self }
+    }
+
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// `io`, and as [`push`](Self::push).
+    pub fn read_file(path: &Path, config: IntentConfig) -> Result<Self> {
+        let io = |error| IntentError::io(path.display(), error);
+        let mut file = File::open(path).map_err(io)?;
+        let total = file.metadata().map_err(io)?.len();
+        let mut loader = Self::new(&path.display().to_string(), Some(total), config)?;
+        read_chunks(path, &mut file, |chunk| loader.push(chunk))?;
+        Ok(loader)
+    }
+
+    /// Takes the next bytes. Architecture, sizes and tensor shapes are checked as soon as the header is there.
+    ///
+    /// # Errors
+    /// As [`GgufStream::push`] and [`Architecture::from_header`].
+    pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
+        // In pieces, so that a file given at once is not held twice and is checked before its weights are taken.
+        for piece in chunk.chunks(CHUNK) {
+            self.stream.push(piece)?;
+            self.check_header()?;
+        }
+        Ok(())
+    }
+
+    fn check_header(&mut self) -> Result<()> {
+        if let (None, Some(header)) = (&self.architecture, self.stream.header()) {
+            let architecture = Architecture::from_header(header)?;
+            check_config(&architecture, header.metadata.file(), &self.config)?;
+            if let Some((_, promised)) =
+                self.promised.as_ref().filter(|(_, name)| name != architecture.name())
+            {
+                let detail = format!("{promised:?}, but the file's is {:?}", architecture.name());
+                return Err(IntentError::pack("architecture", detail));
+            }
+            self.architecture = Some(architecture);
+        }
+        Ok(())
+    }
+
+    /// Ends the file, builds tokenizer and model, and computes the prefix where there is one.
+    ///
+    /// # Errors
+    /// `truncated`, and every error of building the parts.
+    pub fn finish(self) -> Result<Classifier> {
+        let config = self.config.clone();
+        let model: Box<dyn LabelModel + Send> = match self.parts()? {
+            (Architecture::Qwen2(sizes), parts) => {
+                let (scorer, info) = parts.scorer(sizes)?;
+                Box::new(QwenModel { scorer, info })
+            }
+            (Architecture::Bert(sizes), parts) => Box::new(parts.encoder(sizes)?),
+        };
+        Classifier::new(model, config)
+    }
+
+    /// As [`finish`](Self::finish), but stops at the scorer of a model that answers prompts: for measurements and
+    /// tests of its parts.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish), and `unavailable` for other models.
+    pub fn finish_scorer(self) -> Result<(Scorer<Cpu>, ModelInfo)> {
+        match self.parts()? {
+            (Architecture::Qwen2(sizes), parts) => parts.scorer(sizes),
+            (Architecture::Bert(_), _) => {
+                Err(IntentError::Unavailable("an encoder has no prompt to score".to_owned()))
+            }
+        }
+    }
+
+    /// As [`finish`](Self::finish), but stops at the encoder.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish), and `unavailable` for other models.
+    pub fn finish_encoder(self) -> Result<Encoder<Cpu>> {
+        match self.parts()? {
+            (Architecture::Bert(sizes), parts) => parts.encoder(sizes),
+            (Architecture::Qwen2(_), _) => {
+                Err(IntentError::Unavailable("a model that answers prompts is no encoder".to_owned()))
+            }
+        }
+    }
+
+    fn parts(mut self) -> Result<(Architecture, Parts)> {
+        self.stream.end()?;
+        self.check_header()?;
+        let gguf = self.stream.finish()?;
+        let Some(architecture) = self.architecture else {
+            return Err(gguf.metadata.invalid("header", "was not read"));
+        };
+        let stage = self.promised.map_or_else(|| architecture.name().to_owned(), |(stage, _)| stage);
+        Ok((architecture, Parts { gguf, stage, backend: self.backend, config: self.config }))
+    }
+}
+
+/// Hands all of `file` to `take`, a chunk at a time.
+fn read_chunks(path: &Path, file: &mut File, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(count) => take(&chunk[..count])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(IntentError::io(path.display(), error)),
+        }
+    }
+}
+
+/// A head's rows stand for labels in an order of their own; a configuration must have the same.
+fn check_config(architecture: &Architecture, file: &str, config: &IntentConfig) -> Result<()> {
+    match architecture {
+        Architecture::Qwen2(_) => config.require_prompt().map(|_| ()),
+        Architecture::Bert(sizes) if sizes.labels == config.labels => Ok(()),
+        Architecture::Bert(sizes) => {
+            let detail = format!("{:?}; {file} answers with {:?}", config.labels, sizes.labels);
+            Err(IntentError::config("labels", detail))
+        }
+    }
+}
+
+/// What a model is built from.
+struct Parts {
+    gguf: Gguf,
+    stage: String,
+    backend: Cpu,
+    config: IntentConfig,
+}
+
+impl Parts {
+    fn scorer(mut self, sizes: Qwen2Config) -> Result<(Scorer<Cpu>, ModelInfo)> {
+        let tokenizer = Tokenizer::from_metadata(&self.gguf.metadata)?;
+        let mut info = self.describe("qwen2");
+        let scorer = Scorer::new(Qwen2::new(self.backend, sizes, &mut self.gguf)?, tokenizer, &self.config)?;
+        info.prefix_tokens = scorer.prompt().prefix.len();
+        Ok((scorer, info))
+    }
+
+    fn encoder(mut self, sizes: BertConfig) -> Result<Encoder<Cpu>> {
+        let tokenizer = WordPiece::from_metadata(&self.gguf.metadata)?;
+        let info = self.describe("bert");
+        // Encoders are small: room is cheaper than decoding the weights for each message.
+        let model = Bert::new(self.backend.tiled(), sizes, &mut self.gguf)?;
+        Ok(Encoder::new(model, tokenizer, info))
+    }
+
+    fn describe(&self, architecture: &str) -> ModelInfo {
+        let tensors = || self.gguf.tensors.values();
+        ModelInfo {
+            stage: self.stage.clone(),
+            architecture: architecture.to_owned(),
+            backend: self.backend.name(),
+            threads: self.backend.threads(),
+            parameters: tensors().map(|t| t.rows() as u64 * t.cols() as u64).sum(),
+            weight_bytes: tensors().map(|t| t.bytes() as u64).sum(),
+            prefix_tokens: 0,
+        }
+    }
+}
+
+/// A scorer as a [`LabelModel`].
+struct QwenModel {
+    scorer: Scorer<Cpu>,
+    info: ModelInfo,
+}
+
+impl LabelModel for QwenModel {
+    fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
+        self.scorer.score(text, token_confidence)
+    }
+
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+}

@@ -1,0 +1,225 @@
+//! A fine-tuned encoder in the layout of the Hugging Face hub: `config.json`, `tokenizer.json`, `model.safetensors`,
+//! and beside them `intent.json` with what the task adds.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::gate::Policy;
+use crate::model::bert::MAX_POSITIONS;
+use crate::pack::IntentConfig;
+use crate::pack::manifest::Origin;
+use crate::tokenizer::word_piece::MAX_WORD_CHARS;
+use crate::{IntentError, Result};
+
+/// `config.json`, as far as it matters here.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Sizes {
+    model_type: String,
+    hidden_act: String,
+    #[serde(default = "absolute")]
+    position_embedding_type: String,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Transformer layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads.
+    pub num_attention_heads: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Longest sequence.
+    pub max_position_embeddings: usize,
+    /// Token types.
+    pub type_vocab_size: usize,
+    /// Epsilon of the norms.
+    pub layer_norm_eps: f32,
+}
+
+fn absolute() -> String {
+    "absolute".to_owned()
+}
+
+/// `intent.json`: what training adds to the base.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Intent {
+    labels: Vec<String>,
+    temperature: f32,
+    threshold: f32,
+    policy: Option<Policy>,
+    #[serde(default)]
+    training: Value,
+    origin: Option<Origin>,
+}
+
+/// The vocabulary: pieces by id, as BERT spells them (`word`, `##piece`, `[CLS]`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vocabulary {
+    /// Pieces by id.
+    pub pieces: Vec<String>,
+    /// Ids of control tokens, ascending.
+    pub control: Vec<usize>,
+    /// Id of the token for what has no pieces.
+    pub unknown: usize,
+    /// Id of the token before every text.
+    pub cls: usize,
+    /// Id of the token behind every text.
+    pub sep: usize,
+    /// Id of the filling token.
+    pub pad: usize,
+}
+
+/// A base folder, read and checked.
+pub struct Base {
+    /// Sizes.
+    pub sizes: Sizes,
+    /// Vocabulary.
+    pub vocabulary: Vocabulary,
+    /// Labels, temperature, threshold, policy.
+    pub config: IntentConfig,
+    /// What training says of itself.
+    pub training: Value,
+    /// Where the weights come from, if the folder says so.
+    pub origin: Option<Origin>,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Base {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// `io`, `invalid_data` naming file and field.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let sizes: Sizes = json(&folder.join("config.json"))?;
+        sizes.check(&folder.join("config.json"))?;
+        let vocabulary = Vocabulary::read(&folder.join("tokenizer.json"))?;
+        let intent: Intent = json(&folder.join("intent.json"))?;
+        let config = IntentConfig {
+            labels: intent.labels,
+            prompt: None,
+            temperature: intent.temperature,
+            threshold: intent.threshold,
+            policy: intent.policy.unwrap_or_else(|| IntentConfig::default().policy),
+        };
+        let place = folder.join("intent.json");
+        config.check().map_err(|error| IntentError::data(place.display().to_string(), error))?;
+        let path = folder.join("model.safetensors");
+        let bytes = std::fs::read(&path).map_err(|error| IntentError::io(path.display(), error))?;
+        let fault = |error| IntentError::data(path.display().to_string(), error);
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(fault)?;
+        // Models with a head keep the encoder under a name of its own.
+        let plain = |(name, tensor): (String, Tensor)| match name.strip_prefix("bert.") {
+            Some(rest) => (rest.to_owned(), tensor),
+            None => (name, tensor),
+        };
+        let tensors = tensors.into_iter().map(plain).collect();
+        Ok(Self { sizes, vocabulary, config, training: intent.training, origin: intent.origin, tensors })
+    }
+
+    /// The values of tensor `name` (without `bert.`), row-major, which must have this shape.
+    ///
+    /// # Errors
+    /// `invalid_data` naming the tensor.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let place = || format!("model.safetensors: {name}");
+        let tensor = self.tensors.get(name).ok_or_else(|| IntentError::data(place(), "is missing"))?;
+        if tensor.dims() != shape {
+            let detail = format!("shape {:?}, expected {shape:?}", tensor.dims());
+            return Err(IntentError::data(place(), detail));
+        }
+        let values = tensor.to_dtype(DType::F32).and_then(|tensor| tensor.flatten_all()?.to_vec1());
+        values.map_err(|error| IntentError::data(place(), error))
+    }
+}
+
+impl Sizes {
+    fn check(&self, path: &Path) -> Result<()> {
+        let place = |field: &str| format!("{}: {field}", path.display());
+        for (field, value, expected) in [
+            ("model_type", &self.model_type, "bert"),
+            ("hidden_act", &self.hidden_act, "gelu"),
+            ("position_embedding_type", &self.position_embedding_type, "absolute"),
+        ] {
+            if value != expected {
+                return Err(IntentError::data(place(field), format!("{value:?}; {expected:?} is run")));
+            }
+        }
+        if !(3..=MAX_POSITIONS).contains(&self.max_position_embeddings) {
+            let detail = format!("{} is not 3 to {MAX_POSITIONS}", self.max_position_embeddings);
+            return Err(IntentError::data(place("max_position_embeddings"), detail));
+        }
+        Ok(())
+    }
+}
+
+impl Vocabulary {
+    /// Reads a `tokenizer.json`; other preparations of the text than uncased BERT's are refused, because a GGUF file has
+    /// no place to say so.
+    fn read(path: &Path) -> Result<Self> {
+        let spec: Value = json(path)?;
+        let at = |pointer: &str| spec.pointer(pointer).cloned().unwrap_or_default();
+        for (pointer, allowed) in [
+            ("/model/type", vec![Value::from("WordPiece"), Value::Null]),
+            ("/model/continuing_subword_prefix", vec![Value::from("##")]),
+            ("/model/max_input_chars_per_word", vec![Value::from(MAX_WORD_CHARS)]),
+            ("/normalizer/type", vec![Value::from("BertNormalizer")]),
+            ("/normalizer/clean_text", vec![Value::from(true)]),
+            ("/normalizer/handle_chinese_chars", vec![Value::from(true)]),
+            ("/normalizer/lowercase", vec![Value::from(true)]),
+            ("/normalizer/strip_accents", vec![Value::Null, Value::from(true)]),
+            ("/pre_tokenizer/type", vec![Value::from("BertPreTokenizer")]),
+        ] {
+            if !allowed.contains(&at(pointer)) {
+                let place = format!("{}: {pointer}", path.display());
+                return Err(IntentError::data(place, format!("{} is not uncased BERT's", at(pointer))));
+            }
+        }
+        let fault =
+            |field: &str, detail: String| IntentError::data(format!("{}: {field}", path.display()), detail);
+        let vocab: HashMap<String, usize> = serde_json::from_value(at("/model/vocab"))
+            .map_err(|error| fault("/model/vocab", error.to_string()))?;
+        let mut pieces = vec![None; vocab.len()];
+        for (piece, id) in &vocab {
+            match pieces.get_mut(*id) {
+                Some(slot @ None) => *slot = Some(piece.clone()),
+                _ => return Err(fault("/model/vocab", format!("the ids are not 0 to {}", vocab.len() - 1))),
+            }
+        }
+        let added: Vec<Added> = serde_json::from_value(at("/added_tokens"))
+            .map_err(|error| fault("/added_tokens", error.to_string()))?;
+        let mut control: Vec<usize> = Vec::new();
+        for token in added {
+            if vocab.get(&token.content) != Some(&token.id) {
+                return Err(fault("/added_tokens", format!("{:?} is not in the vocabulary", token.content)));
+            }
+            control.push(token.id);
+        }
+        control.sort_unstable();
+        let special = |spelling: &str| {
+            let id = vocab.get(spelling).copied().filter(|id| control.contains(id));
+            id.ok_or_else(|| fault("/added_tokens", format!("{spelling} is missing")))
+        };
+        Ok(Self {
+            unknown: special(at("/model/unk_token").as_str().unwrap_or("[UNK]"))?,
+            cls: special("[CLS]")?,
+            sep: special("[SEP]")?,
+            pad: special("[PAD]")?,
+            pieces: pieces.into_iter().flatten().collect(),
+            control,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Added {
+    id: usize,
+    content: String,
+}
+
+fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|error| IntentError::io(path.display(), error))?;
+    serde_json::from_str(&text).map_err(|error| IntentError::data(path.display().to_string(), error))
+}
