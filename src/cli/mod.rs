@@ -10,6 +10,7 @@ mod fetch;
 mod model;
 mod progress;
 mod serve;
+mod train;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Fetch(fetch::FetchArgs),
     Serve(serve::ServeArgs),
+    Train(train::TrainArgs),
 }
 
 /// Prints one line of data. A closed pipe is an error, not a panic.
@@ -53,6 +55,7 @@ pub fn run() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Serve(args) => serve::run(args),
+        Command::Train(args) => train::run(&args),
     };
     match result {
         Ok(code) => code,
