@@ -11,7 +11,7 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor, bail};
 
 use super::Weights;
-use super::ops::{Attention, Bounds, Dropout, Embedding, Gelu, LayerNorm, Linear};
+use super::ops::{Attention, Bounds, Dropout, Embedding, Gelu, LayerNorm, Linear, Sink};
 pub use config::BertConfig;
 
 /// Messages one after the other.
@@ -63,12 +63,18 @@ pub struct Output {
     pub logits: Tensor,
 }
 
-/// A forward pass. `words` may replace the word embedding among `weights`.
+/// A forward pass. The gradients of the embeddings are candle's, those of all other tensors of `weights` go to `sink`.
 ///
 /// # Errors
 /// Where a tensor is missing or has another shape than the configuration asks for.
-pub fn forward(config: &BertConfig, weights: &Weights, batch: &Batch, noise: Noise) -> Result<Output> {
-    let net = Net { config, weights, batch, noise };
+pub fn forward(
+    config: &BertConfig,
+    weights: &Weights,
+    batch: &Batch,
+    noise: Noise,
+    sink: &Sink,
+) -> Result<Output> {
+    let net = Net { config, weights, batch, noise, sink };
     let mut x = net.embedding()?;
     for layer in 0..config.num_hidden_layers {
         x = net.layer(&x, layer)?;
@@ -83,6 +89,7 @@ struct Net<'a> {
     weights: &'a Weights,
     batch: &'a Batch,
     noise: Noise,
+    sink: &'a Sink,
 }
 
 impl Net<'_> {
@@ -94,13 +101,17 @@ impl Net<'_> {
     }
 
     fn linear(&self, x: &Tensor, name: &str) -> Result<Tensor> {
-        Linear::apply(x, self.get(&format!("{name}.weight"))?, self.get(&format!("{name}.bias"))?)
+        let weight = self.get(&format!("{name}.weight"))?.clone();
+        let bias = self.get(&format!("{name}.bias"))?.clone();
+        Linear { weight, bias, sink: self.sink.clone() }.apply(x)
     }
 
-    fn norm(&self, x: &Tensor, name: &str) -> Result<Tensor> {
+    fn norm(&self, name: &str) -> Result<LayerNorm> {
         #[expect(clippy::cast_possible_truncation, reason = "the arithmetic is single precision")]
-        let norm = LayerNorm { epsilon: self.config.layer_norm_eps as f32 };
-        norm.apply(x, self.get(&format!("{name}.weight"))?, self.get(&format!("{name}.bias"))?)
+        let epsilon = self.config.layer_norm_eps as f32;
+        let scale = self.get(&format!("{name}.weight"))?.clone();
+        let shift = self.get(&format!("{name}.bias"))?.clone();
+        Ok(LayerNorm { epsilon, scale, shift, sink: self.sink.clone() })
     }
 
     /// `[tokens, width]`
@@ -111,7 +122,7 @@ impl Net<'_> {
             self.get("embeddings.position_embeddings.weight")?,
             self.get("embeddings.token_type_embeddings.weight")?,
         )?;
-        self.noise.at(0).apply(&self.norm(&sum, "embeddings.LayerNorm")?)
+        self.noise.at(0).apply(&self.norm("embeddings.LayerNorm")?.apply(&sum)?)
     }
 
     fn layer(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
@@ -124,10 +135,10 @@ impl Net<'_> {
         };
         let seen = attention.apply(&self.linear(x, &name("attention.self.qkv"))?)?;
         let seen = self.noise.at(place + 1).apply(&self.linear(&seen, &name("attention.output.dense"))?)?;
-        let x = self.norm(&(x + seen)?, &name("attention.output.LayerNorm"))?;
+        let x = self.norm(&name("attention.output.LayerNorm"))?.apply_sum(x, &seen)?;
         let inner = Gelu::apply(&self.linear(&x, &name("intermediate.dense"))?)?;
         let outer = self.noise.at(place + 2).apply(&self.linear(&inner, &name("output.dense"))?)?;
-        self.norm(&(x + outer)?, &name("output.LayerNorm"))
+        self.norm(&name("output.LayerNorm"))?.apply_sum(&x, &outer)
     }
 }
 

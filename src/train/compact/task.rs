@@ -15,6 +15,7 @@ use crate::train::base::Base;
 use crate::train::bert::weights::WORDS;
 use crate::train::bert::{Batch, Noise, Output, forward};
 use crate::train::data::{Data, Sample};
+use crate::train::ops::Sink;
 use crate::train::{Parameters, Position, Step, Task, Weights, failed, loss, rounded};
 use crate::{IntentError, Result};
 
@@ -126,9 +127,10 @@ impl<'a> Compact<'a> {
         batch: &Batch,
         labels: &[usize],
         noise: Noise,
+        sink: &Sink,
     ) -> candle_core::Result<(Tensor, Vec<(&'static str, f64)>)> {
         let hyper = self.hyper;
-        let Output { pooled, logits } = forward(&self.base.config, leaves, batch, noise)?;
+        let Output { pooled, logits } = forward(&self.base.config, leaves, batch, noise, sink)?;
         let mut parts = Vec::new();
         let mut total = loss::cross_entropy(&logits, labels, hyper.label_smoothing)?;
         let mut add = |name, part: Tensor, weight: f64| {
@@ -157,9 +159,11 @@ impl<'a> Compact<'a> {
         noise: Noise,
     ) -> candle_core::Result<(f64, Vec<(&'static str, f64)>, Weights)> {
         let backward = |leaves: &Weights| {
-            let (loss, parts) = self.loss(leaves, batch, labels, noise)?;
+            let sink = Sink::default();
+            let (loss, parts) = self.loss(leaves, batch, labels, noise, &sink)?;
             let mut store = loss.backward()?;
-            let found = leaves.iter().filter_map(|(name, leaf)| Some((name.clone(), store.remove(leaf)?)));
+            let mut take = |leaf: &Tensor| store.remove(leaf).or_else(|| sink.take(leaf));
+            let found = leaves.iter().filter_map(|(name, leaf)| Some((name.clone(), take(leaf)?)));
             candle_core::Result::Ok((f64::from(loss.to_scalar::<f32>()?), parts, found.collect::<Weights>()))
         };
         let (value, mut parts, mut gradients) = backward(leaves)?;
@@ -187,7 +191,7 @@ impl<'a> Compact<'a> {
         let mut all = Vec::new();
         for chunk in messages.chunks(LOOK) {
             let batch = Batch::new(chunk.iter().map(|tokens| tokens.rows.as_slice()));
-            let scores = forward(&self.base.config, &detached, &batch, Noise::OFF)
+            let scores = forward(&self.base.config, &detached, &batch, Noise::OFF, &Sink::default())
                 .and_then(|output| loss::log_softmax(&output.logits)?.to_dtype(DType::F32)?.to_vec2::<f32>());
             for log_probabilities in scores.map_err(failed)? {
                 if log_probabilities.iter().any(|value| !value.is_finite()) {

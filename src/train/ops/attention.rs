@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::dropout::Dropout;
-use super::{math, values, with_values};
+use super::{math, values, with_all};
 
 /// Where each message of a packed batch begins and ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,15 +226,13 @@ impl CustomOp1 for Attention {
         let gradient = gradient.contiguous()?;
         let width = self.width(qkv.shape())?;
         let mut out = vec![0.0; qkv.elem_count()];
-        with_values(qkv, "attention", |qkv| {
-            with_values(&gradient, "attention", |gradient| {
-                self.bounds.cut(&mut out, 3 * width).into_par_iter().for_each(|(range, out)| {
-                    let rows = &qkv[range.start * 3 * width..range.end * 3 * width];
-                    let gradient = &gradient[range.start * width..range.end * width];
-                    self.backward_message(&range, rows, gradient, out, width);
-                });
-                Ok(())
-            })
+        with_all([qkv, &gradient], "attention", |[qkv, gradient]| {
+            self.bounds.cut(&mut out, 3 * width).into_par_iter().for_each(|(range, out)| {
+                let rows = &qkv[range.start * 3 * width..range.end * 3 * width];
+                let gradient = &gradient[range.start * width..range.end * width];
+                self.backward_message(&range, rows, gradient, out, width);
+            });
+            Ok(())
         })?;
         Tensor::from_vec(out, qkv.shape(), qkv.device()).map(Some)
     }

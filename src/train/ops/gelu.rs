@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{math, values, with_values};
+use super::{math, values, with_all};
 
 /// Elements that one piece of work takes.
 const PIECE: usize = 16 * 1024;
@@ -51,8 +51,7 @@ impl CustomOp1 for Gelu {
 
     fn bwd(&self, x: &Tensor, _result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let gradient = gradient.contiguous()?;
-        let out =
-            with_values(x, "gelu", |x| with_values(&gradient, "gelu", |gradient| Ok(backward(x, gradient))))?;
+        let out = with_all([x, &gradient], "gelu", |[x, gradient]| Ok(backward(x, gradient)))?;
         Tensor::from_vec(out, x.shape(), x.device()).map(Some)
     }
 }

@@ -14,6 +14,9 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod math;
+mod sink;
+#[cfg(test)]
+mod tests;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
@@ -24,6 +27,7 @@ pub use embedding::Embedding;
 pub use gelu::Gelu;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use sink::Sink;
 
 /// Rows that one piece of work takes.
 const ROWS: usize = 32;
@@ -72,11 +76,24 @@ pub(super) fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
 
 /// Calls `f` with the values of a contiguous tensor.
 fn with_values<R>(tensor: &Tensor, what: &str, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => f(values(storage, layout, what)?),
-        _ => bail!("{what}: not in main memory"),
+    with_all([tensor], what, |[values]| f(values))
+}
+
+/// Calls `f` with the values of contiguous tensors.
+fn with_all<const N: usize, R>(
+    tensors: [&Tensor; N],
+    what: &str,
+    f: impl FnOnce([&[f32]; N]) -> Result<R>,
+) -> Result<R> {
+    let guards = tensors.map(Tensor::storage_and_layout);
+    let mut all: [&[f32]; N] = [&[]; N];
+    for (slot, (storage, layout)) in all.iter_mut().zip(&guards) {
+        *slot = match &**storage {
+            Storage::Cpu(storage) => values(storage, layout, what)?,
+            _ => bail!("{what}: not in main memory"),
+        };
     }
+    f(all)
 }
 
 /// Sums of the columns of `rows`, `[n, width]`.
