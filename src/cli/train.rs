@@ -65,11 +65,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<ExitCode> {
     let Model::Compact(args) = &args.model;
     args.hyper.check()?;
     check_folder(args)?;
-    let folder = base::resolve(&args.base, &mut |file, progress| {
-        if progress.phase == crate::fetch::Phase::Download && progress.done == 0 {
-            eprintln!("relayops-intent: fetching {file}, {} bytes", progress.total);
-        }
-    })?;
+    let folder = resolved(&args.base)?;
     let base = Base::read(&folder, args.hyper.max_tokens)?;
     let data = Data::read(args.hyper.extra, args.hyper.templates)?;
     let account = &data.account;
@@ -92,6 +88,18 @@ pub(super) fn run(args: &TrainArgs) -> Result<ExitCode> {
     let manifest = watched(&request, args.choose)?;
     report(args, &manifest)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The base's folder, fetched where it must be.
+fn resolved(base: &str) -> Result<PathBuf> {
+    let bar = progress::bar(Some(0), "{msg} {bar:32} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
+    let folder = base::resolve(base, &mut |file, progress| {
+        bar.set_message(file.to_owned());
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+    });
+    bar.finish_and_clear();
+    folder
 }
 
 /// A run is hours of work at most and minutes at least: none is replaced unasked.

@@ -89,7 +89,7 @@ fn log(out: &Path) -> Vec<Value> {
 fn sixteen_examples_are_learnt_by_heart() {
     let folder = tempfile::tempdir().unwrap();
     let base = tiny::base(folder.path(), 32, 2);
-    let options = "--epochs 60 --batch 8 --noise 0 --dropout 0 --encoder-rate 2e-3 --head-rate 5e-3 \
+    let options = "--epochs 90 --batch 8 --noise 0 --dropout 0 --encoder-rate 2e-3 --head-rate 5e-3 \
                    --label-smoothing 0 --decay cosine";
     let manifest = run(&base, options, &folder.path().join("out"), false, None).unwrap();
     let last = manifest.training.epochs.last().unwrap();
@@ -104,7 +104,7 @@ fn sixteen_examples_are_learnt_by_heart() {
 #[test]
 fn a_run_that_was_killed_ends_like_one_that_was_not() {
     let folder = tempfile::tempdir().unwrap();
-    let base = tiny::base(folder.path(), 16, 2);
+    let base = tiny::base(folder.path(), 32, 2);
     // Four steps an epoch, sixteen in all; checkpoints after 3, 4 (epoch), 6, 8, ... steps.
     let common = "--epochs 4 --batch 4 --encoder-rate 1e-3 --noise 0.5";
     let variants = [
@@ -168,6 +168,15 @@ fn a_checkpoint_of_another_run_is_refused() {
 }
 
 #[test]
+fn a_width_that_can_not_be_quantized_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = tiny::base(folder.path(), 16, 1);
+    let error = run(&base, "--qat q4_0", &folder.path().join("out"), false, None).unwrap_err();
+    assert_eq!(error.code(), "invalid_argument");
+    assert!(error.to_string().starts_with("--qat: ") && error.to_string().contains("hidden_size"), "{error}");
+}
+
+#[test]
 fn options_that_can_not_work_are_named() {
     for (options, named) in [
         ("--epochs 0", "--epochs"),
@@ -202,7 +211,7 @@ fn what_is_written_is_complete() {
     let out = folder.path().join("my out");
     let manifest = run(&base, "--epochs 1 --batch 8", &out, false, None).unwrap();
     let read: Value = serde_json::from_slice(&std::fs::read(out.join("intent.json")).unwrap()).unwrap();
-    assert_eq!(read, serde_json::to_value(&manifest).unwrap());
+    assert_eq!(read.to_string(), serde_json::to_string(&manifest).unwrap());
     let command = read["training"]["command"].as_str().unwrap();
     assert!(
         command.starts_with("relayops-intent train compact --base tiny-bert --out 'my out' --templates 0"),

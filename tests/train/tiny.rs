@@ -10,7 +10,7 @@ use relayops_intent::train::bert::{BertConfig, weights};
 use serde_json::json;
 
 /// Numbers in -1..1 from a linear congruential generator.
-pub fn random(seed: u64, shape: &[usize], scale: f64) -> Tensor {
+pub(crate) fn random(seed: u64, shape: &[usize], scale: f64) -> Tensor {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
     let count: usize = shape.iter().product();
     let values: Vec<f32> = (0..count)
@@ -68,7 +68,7 @@ fn tokenizer() -> serde_json::Value {
 }
 
 /// Its `config.json`.
-pub fn config_json(hidden: usize, layers: usize) -> serde_json::Value {
+pub(crate) fn config_json(hidden: usize, layers: usize) -> serde_json::Value {
     json!({
         "architectures": ["BertModel"], "model_type": "bert", "hidden_act": "gelu", "hidden_size": hidden,
         "intermediate_size": 2 * hidden, "num_hidden_layers": layers, "num_attention_heads": 4,
@@ -78,7 +78,7 @@ pub fn config_json(hidden: usize, layers: usize) -> serde_json::Value {
 }
 
 /// Random weights of that shape; norms are near the identity.
-pub fn random_weights(config: &BertConfig, seed: u64) -> Weights {
+pub(crate) fn random_weights(config: &BertConfig, seed: u64) -> Weights {
     let tensor = |(number, (name, shape)): (u64, (String, Vec<usize>))| {
         let random = random(seed * 1000 + number, &shape, 0.3);
         let is_scale = name.ends_with("LayerNorm.weight");
@@ -88,7 +88,7 @@ pub fn random_weights(config: &BertConfig, seed: u64) -> Weights {
 }
 
 /// Writes the folder.
-pub fn write(folder: &Path, hidden: usize, layers: usize) {
+pub(crate) fn write(folder: &Path, hidden: usize, layers: usize) {
     std::fs::create_dir_all(folder).unwrap();
     let config = config_json(hidden, layers);
     std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
@@ -102,7 +102,7 @@ pub fn write(folder: &Path, hidden: usize, layers: usize) {
 }
 
 /// Writes and reads it.
-pub fn base(folder: &Path, hidden: usize, layers: usize) -> Base {
+pub(crate) fn base(folder: &Path, hidden: usize, layers: usize) -> Base {
     let folder = folder.join("tiny-bert");
     write(&folder, hidden, layers);
     Base::read(&folder, 48).unwrap()

@@ -52,6 +52,7 @@ pub struct Request<'a> {
 pub fn train(request: &Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> Result<Manifest> {
     let Request { base, data, hyper, out, .. } = request;
     hyper.check()?;
+    check_blocks(base, hyper)?;
     std::fs::create_dir_all(out).map_err(|error| IntentError::io(out.display(), error))?;
     let mut task = Compact::new(base, data, hyper)?;
     let parameters = parameters(base, hyper, task.vocabulary(), data.labels.len())?;
@@ -72,6 +73,20 @@ pub fn train(request: &Request, observe: &mut dyn FnMut(Event) -> Result<()>) ->
     let manifest = manifest(request, &outcome, temperature, parameters.elements())?;
     write(request, &outcome.weights, task.vocabulary(), &manifest)?;
     Ok(manifest)
+}
+
+/// Quantized rows are whole blocks.
+fn check_blocks(base: &Base, hyper: &Hyperparameters) -> Result<()> {
+    let Some(format) = hyper.qat.format() else { return Ok(()) };
+    let sizes =
+        [("hidden_size", base.config.hidden_size), ("intermediate_size", base.config.intermediate_size)];
+    match sizes.into_iter().find(|(_, size)| !size.is_multiple_of(format.block_size())) {
+        Some((field, size)) => Err(IntentError::argument(
+            "--qat",
+            format!("{}: {field} {size} is no multiple of {}", base.name, format.block_size()),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The encoder's tensors and a new head.
