@@ -21,6 +21,7 @@ export const ERROR_CODES = Object.freeze({
   tokenizer: 'The tokenizer cannot be built, or it failed on a text.',
   out_of_memory: 'An allocation was refused.',
   inference: 'The forward pass did not produce a distribution, or the request did not fit the model.',
+  training: 'A training run cannot go on; only the command line meets it.',
   unavailable: 'The request is sound, but this model or this runtime cannot answer it.',
   io: 'A file could not be read.',
   network: 'A transfer failed; the message names the address and the HTTP status, if there was one.',

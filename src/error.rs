@@ -108,6 +108,9 @@ pub enum IntentError {
     /// `inference`: the forward pass produced something that is not a distribution, or a request did not fit the model.
     #[error("inference: {0}")]
     Inference(String),
+    /// `training`: a training run can't go on.
+    #[error("training: {0}")]
+    Training(String),
     /// `unavailable`: the request is sound, this model can't answer it.
     #[error("{0}")]
     Unavailable(String),
@@ -160,6 +163,7 @@ impl IntentError {
             Self::Tokenizer(_) => "tokenizer",
             Self::OutOfMemory { .. } => "out_of_memory",
             Self::Inference(_) => "inference",
+            Self::Training(_) => "training",
             Self::Unavailable(_) => "unavailable",
             Self::Io { .. } => "io",
             Self::Network { .. } => "network",

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | ways in | [`cli`] and `main` natively, `wasm` in the browser, [`fetch`] and [`serve`] beside them |
 //! | judgement | [`eval`]: metrics, calibration, reports; [`baselines`] to compare with; natively only |
+//! | training | [`train`]: fine-tuning on the examples, natively only |
 //! | examples | [`dataset`]: messages with labels, their splits, and what keeps training and evaluation apart |
 //! | task | [`loader`], [`classifier`], [`scoring`] |
 //! | text | [`prompt`], [`trie`], [`tokenizer`], [`message`] |
@@ -56,6 +57,8 @@ pub mod scoring;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod serve;
 pub mod tokenizer;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod train;
 pub mod trie;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;

@@ -12,6 +12,7 @@ mod output;
 mod pack;
 mod progress;
 mod serve;
+mod train;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ enum Command {
     Fetch(fetch::FetchArgs),
     Pack(pack::PackArgs),
     Serve(serve::ServeArgs),
+    Train(train::TrainArgs),
 }
 
 /// Prints one line of data. A closed pipe is an error, not a panic.
@@ -57,6 +59,7 @@ pub fn run() -> ExitCode {
         Command::Fetch(args) => fetch::run(&args),
         Command::Pack(args) => pack::run(&args),
         Command::Serve(args) => serve::run(args),
+        Command::Train(args) => train::run(&args),
     };
     match result {
         Ok(code) => code,

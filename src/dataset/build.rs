@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::files::{Corpus, Placed};
 use super::random::Random;
 use super::similarity::Taken;
-use super::template::{Family, Sampler};
+use super::template::{Family, Sampler, Templates};
 use super::{Example, Source, noise};
 use crate::pack::IntentConfig;
 use crate::{IntentError, Result};
@@ -119,9 +119,14 @@ struct Drawn {
 }
 
 /// Its draws depend on the family's own words only, so that a change in one family leaves the others alone.
-fn sampler(line: &Placed<(Family, super::template::Templates)>) -> Sampler<'_> {
+fn sampler(line: &Placed<(Family, Templates)>) -> Sampler<'_> {
+    sampler_of(line, "family")
+}
+
+/// A sampler for the purpose `name`.
+pub(super) fn sampler_of<'a>(line: &'a Placed<(Family, Templates)>, name: &str) -> Sampler<'a> {
     let (family, templates) = &line.value;
-    Sampler::new(templates, &format!("family/{}/{}", family.group, family.templates[0]))
+    Sampler::new(templates, &format!("{name}/{}/{}", family.group, family.templates[0]))
 }
 
 /// Noise that only changes case or punctuation keeps the message's key, which the message itself has taken.

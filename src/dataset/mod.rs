@@ -9,13 +9,15 @@
 //! calibrates (the other, in two [`CalibrationPart`]s). [`extra`] is further training data, which may be used beside a
 //! split only as [`extra_for`] gives it.
 
+mod augment;
 mod build;
 mod check;
 mod export;
 mod files;
+mod further;
 mod leaks;
 mod noise;
-mod random;
+pub(crate) mod random;
 mod rules;
 mod similarity;
 mod splits;
@@ -25,10 +27,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
+pub use augment::Augmenter;
 pub use build::{FAMILY_CAP, NOISY_PER_INTENT, PER_INTENT, SEEDS_PER_INTENT};
 pub use check::{Report, check_built, checks};
 pub use export::{chat_jsonl, jsonl, sha256};
 pub use files::{Corpus, Files, Placed};
+pub use further::further;
 pub use leaks::LeakReport;
 pub use similarity::{NEAR_ONE_IN, QUOTED_WORDS, WHOLE_WORDS};
 pub use splits::{SEED, SplitReport, Splits, check_splits, extra_for, split};

@@ -76,9 +76,17 @@ const SHORTHAND: [(&str, &str); 30] = [
 ];
 
 /// A noisy form of `text`, the same for the same text, that `accept` takes; `None` where none is found.
-pub(super) fn noisy(text: &str, mut accept: impl FnMut(&str) -> bool) -> Option<String> {
-    let mut random = Random::named(&format!("noise/{text}"));
-    (0..ATTEMPTS).map(|_| once(text, &mut random)).find(|noisy| noisy != text && accept(noisy))
+pub(super) fn noisy(text: &str, accept: impl FnMut(&str) -> bool) -> Option<String> {
+    noisy_from(&mut Random::named(&format!("noise/{text}")), text, accept)
+}
+
+/// A noisy form of `text` by draws from `random`, that `accept` takes; `None` where none is found.
+pub(super) fn noisy_from(
+    random: &mut Random,
+    text: &str,
+    mut accept: impl FnMut(&str) -> bool,
+) -> Option<String> {
+    (0..ATTEMPTS).map(|_| once(text, random)).find(|noisy| noisy != text && accept(noisy))
 }
 
 fn once(text: &str, random: &mut Random) -> String {

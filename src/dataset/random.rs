@@ -6,16 +6,16 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
 /// A generator of its own for each purpose, so that a change in one place leaves all other draws as they were.
-pub(super) struct Random(ChaCha8Rng);
+pub(crate) struct Random(ChaCha8Rng);
 
 impl Random {
     /// The generator of that name: its key is the name's SHA-256.
-    pub(super) fn named(name: &str) -> Self {
+    pub(crate) fn named(name: &str) -> Self {
         Self(ChaCha8Rng::from_seed(Sha256::digest(name).into()))
     }
 
     /// Uniform in `0..bound`; 0 where `bound` is 0.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         // Fits: usize has at most 64 bits on every target.
         let bound = bound as u64;
         if bound == 0 {
@@ -32,19 +32,19 @@ impl Random {
     }
 
     /// True `numerator` times in `denominator`.
-    pub(super) fn chance(&mut self, numerator: usize, denominator: usize) -> bool {
+    pub(crate) fn chance(&mut self, numerator: usize, denominator: usize) -> bool {
         self.below(denominator) < numerator
     }
 
     /// Shuffles in place (Fisher and Yates, from the end).
-    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
         }
     }
 
     /// The numbers below `len` in random order.
-    pub(super) fn order(&mut self, len: usize) -> Vec<usize> {
+    pub(crate) fn order(&mut self, len: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..len).collect();
         self.shuffle(&mut order);
         order

@@ -1,0 +1,106 @@
+//! Losses against their formulas, written out in loops.
+
+use candle_core::{Device, Tensor, Var};
+use relayops_intent::train::loss::{contrastive, cross_entropy, divergence};
+
+use super::tiny::random;
+
+fn value(tensor: &Tensor) -> f64 {
+    f64::from(tensor.to_scalar::<f32>().unwrap())
+}
+
+fn rows(tensor: &Tensor) -> Vec<Vec<f64>> {
+    let rows: Vec<Vec<f32>> = tensor.to_vec2().unwrap();
+    rows.into_iter().map(|row| row.into_iter().map(f64::from).collect()).collect()
+}
+
+fn log_softmax(row: &[f64]) -> Vec<f64> {
+    let sum: f64 = row.iter().map(|x| x.exp()).sum();
+    row.iter().map(|x| x - sum.ln()).collect()
+}
+
+#[test]
+fn smoothed_cross_entropy() {
+    let logits = random(1, &[5, 6], 3.0);
+    let targets = [0, 5, 2, 2, 1];
+    for smoothing in [0.0, 0.05] {
+        let per_row = rows(&logits).into_iter().zip(targets).map(|(row, target)| {
+            let log = log_softmax(&row);
+            -(1.0 - smoothing) * log[target] - smoothing / 6.0 * log.iter().sum::<f64>()
+        });
+        let expected = per_row.sum::<f64>() / 5.0;
+        let found = value(&cross_entropy(&logits, &targets, smoothing).unwrap());
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+    assert!(cross_entropy(&logits, &[6, 0, 0, 0, 0], 0.0).is_err());
+}
+
+fn plain_contrastive(embeddings: &[Vec<f64>], targets: &[usize], temperature: f64) -> f64 {
+    let unit: Vec<Vec<f64>> = embeddings
+        .iter()
+        .map(|row| {
+            let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+            row.iter().map(|x| x / length).collect()
+        })
+        .collect();
+    let score = |i: usize, j: usize| -> f64 {
+        (unit[i].iter().zip(&unit[j]).map(|(a, b)| a * b).sum::<f64>() / temperature).exp()
+    };
+    let others = |i: usize| (0..targets.len()).filter(move |j| *j != i);
+    let anchor = |i: usize| {
+        let all: f64 = others(i).map(|j| score(i, j)).sum();
+        let positives: Vec<usize> = others(i).filter(|j| targets[*j] == targets[i]).collect();
+        let sum: f64 = positives.iter().map(|j| -(score(i, *j) / all).ln()).sum();
+        (!positives.is_empty()).then(|| sum / positives.len() as f64)
+    };
+    let losses: Vec<f64> = (0..targets.len()).filter_map(anchor).collect();
+    losses.iter().sum::<f64>() / losses.len() as f64
+}
+
+#[test]
+fn supervised_contrastive() {
+    let embeddings = random(2, &[7, 10], 2.0);
+    // Label 4 stands alone: it is no anchor, but others are held away from it.
+    let targets = [0, 1, 0, 4, 1, 1, 0];
+    let expected = plain_contrastive(&rows(&embeddings), &targets, 0.1);
+    let found = value(&contrastive(&embeddings, &targets, 0.1).unwrap());
+    assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+    let nobody = value(&contrastive(&embeddings, &[0, 1, 2, 3, 4, 5, 6], 0.1).unwrap());
+    assert!(nobody.abs() < 1e-12, "{nobody}");
+}
+
+#[test]
+fn gradient_of_the_contrastive_loss() {
+    let embeddings = Var::from_tensor(&random(2, &[5, 4], 2.0)).unwrap();
+    let targets = [0, 1, 0, 1, 1];
+    let gradients = contrastive(&embeddings, &targets, 0.1).unwrap().backward().unwrap();
+    let gradient = rows(gradients.get(&embeddings).unwrap());
+    let values = rows(&embeddings);
+    for i in 0..5 {
+        for j in 0..4 {
+            let at = |change: f64| {
+                let mut values = values.clone();
+                values[i][j] += change;
+                plain_contrastive(&values, &targets, 0.1)
+            };
+            let expected = (at(1e-5) - at(-1e-5)) / 2e-5;
+            assert!((gradient[i][j] - expected).abs() < 1e-3, "{i} {j}: {} {expected}", gradient[i][j]);
+        }
+    }
+}
+
+#[test]
+fn divergence_of_two_passes() {
+    let (a, b) = (random(5, &[4, 6], 2.0), random(6, &[4, 6], 2.0));
+    let kl = |a: &[f64], b: &[f64]| {
+        let (a, b) = (log_softmax(a), log_softmax(b));
+        a.iter().zip(&b).map(|(a, b)| a.exp() * (a - b)).sum::<f64>()
+    };
+    let per_row = rows(&a).into_iter().zip(rows(&b)).map(|(a, b)| f64::midpoint(kl(&a, &b), kl(&b, &a)));
+    let expected = per_row.sum::<f64>() / 4.0;
+    let found = value(&divergence(&a, &b).unwrap());
+    assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    assert!(value(&divergence(&a, &a).unwrap()).abs() < 1e-7);
+    let one = Tensor::zeros((1, 6), candle_core::DType::F32, &Device::Cpu).unwrap();
+    assert!(value(&divergence(&one, &one).unwrap()).abs() < 1e-12);
+}
