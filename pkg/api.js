@@ -16,13 +16,14 @@
 
 /**
  * @typedef {object} LoadOptions
- * @property {string | URL | Blob | ArrayBuffer | Uint8Array} pack The model, a GGUF file: its
- *   address (relative ones resolve against the page), a File or Blob, or its bytes. Bytes must
- *   not change until loading ends.
+ * @property {string | URL | Blob | ArrayBuffer | Uint8Array} [pack] The model; if omitted, the
+ *   compact one that comes with this package. An address that ends in `/` or `/pack.json` is a
+ *   pack; any other address, a File or Blob, or bytes are a GGUF file. Relative addresses resolve
+ *   against the page; bytes must not change until loading ends.
  * @property {(progress: LoadProgress) => void} [onProgress]
  * @property {AbortSignal} [signal] Ends loading; all that was loaded is released.
- * @property {object} [config] Intent configuration that replaces the built-in one: labels, prompt
- *   pieces, temperature, threshold, policy.
+ * @property {object} [config] For a GGUF file: intent configuration that replaces the built-in
+ *   one: labels, prompt pieces, temperature, threshold, policy. A pack brings its own.
  * @property {number} [threshold] Confidence below which a message escalates, 0 to 1; the
  *   configuration's if omitted.
  */

@@ -18,7 +18,15 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  *
  * @typedef {{ kind: 'url', url: string }
  *   | { kind: 'blob', blob: Blob, name: string }
- *   | { kind: 'feed', name: string, bytes: number }} PackSource
+ *   | { kind: 'feed', name: string, bytes: number }
+ *   | PackFolder} PackSource
+ */
+
+/**
+ * A pack by the address of its manifest. Its files lie beside the manifest, unless `files` gives
+ * them addresses of their own: a bundler may move each file somewhere else.
+ *
+ * @typedef {{ kind: 'pack', manifest: string, files: Record<string, string> }} PackFolder
  */
 
 /**

@@ -53,7 +53,7 @@ export class IntentClassifier {
    * Starts a Worker and loads a model into it. When it fails or is aborted, the Worker is
    * terminated and nothing stays behind.
    *
-   * @param {LoadOptions} options
+   * @param {LoadOptions} [options]
    * @returns {Promise<IntentClassifier>}
    * @throws {IntentError}
    */
@@ -64,6 +64,9 @@ export class IntentClassifier {
     const config = checkConfig(given.config);
     const threshold = checkThreshold(given.threshold);
     const { source, readChunk } = openPack(given.pack);
+    if (source.kind === 'pack' && config !== undefined) {
+      throw new IntentError('invalid_argument', 'config: a pack brings its own');
+    }
     if (signal?.aborted) throw new IntentError('aborted', 'the call was aborted', { cause: signal.reason });
     requireRuntime();
     const client = new WorkerClient();

@@ -5,6 +5,7 @@
  */
 
 import { IntentError } from '../errors.js';
+import { defaultPack } from './default-pack.js';
 import { MAX_CHUNK_BYTES } from '../protocol.js';
 
 /**
@@ -19,12 +20,8 @@ import { MAX_CHUNK_BYTES } from '../protocol.js';
  * @throws {IntentError} `invalid_argument`
  */
 export function openPack(pack) {
-  if (pack === undefined || pack === null) {
-    throw new IntentError('invalid_argument', 'pack: missing; give a URL, a File or Blob, or bytes');
-  }
-  if (typeof pack === 'string' || isTagged(pack, 'URL')) {
-    return { source: { kind: 'url', url: absoluteUrl(String(pack)) } };
-  }
+  if (pack === undefined) return { source: defaultPack() };
+  if (typeof pack === 'string' || isTagged(pack, 'URL')) return { source: at(absoluteUrl(String(pack))) };
   // Tags instead of instanceof: a console may hand over a File from another frame.
   if (isTagged(pack, 'Blob') || isTagged(pack, 'File')) {
     const blob = /** @type {Blob & { name?: string }} */ (pack);
@@ -40,6 +37,18 @@ export function openPack(pack) {
 }
 
 /**
+ * A folder or a manifest is a pack; any other address is one model file.
+ *
+ * @param {URL} url
+ * @returns {import('../protocol.js').PackSource}
+ */
+function at(url) {
+  if (url.pathname.endsWith('/')) return { kind: 'pack', manifest: new URL('pack.json', url).href, files: {} };
+  if (url.pathname.endsWith('/pack.json')) return { kind: 'pack', manifest: url.href, files: {} };
+  return { kind: 'url', url: url.href };
+}
+
+/**
  * @param {unknown} value
  * @param {string} tag
  */
@@ -51,10 +60,11 @@ function isTagged(value, tag) {
  * Relative addresses mean the page's, not the Worker's.
  *
  * @param {string} url
+ * @returns {URL}
  */
 function absoluteUrl(url) {
   try {
-    return new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
+    return new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
   } catch (error) {
     throw new IntentError('invalid_argument', `pack: not a URL: ${url}`, { cause: error });
   }

@@ -18,7 +18,7 @@ import { MAX_CHUNK_BYTES } from '../protocol.js';
  */
 
 /**
- * @param {import('../protocol.js').PackSource} source
+ * @param {Exclude<import('../protocol.js').PackSource, import('../protocol.js').PackFolder>} source
  * @param {ChunkFeed} feed
  * @returns {Promise<ByteSource>}
  * @throws {IntentError} `network`
@@ -59,9 +59,24 @@ export async function fetchOk(url) {
 
 /**
  * @param {string} url
- * @returns {Promise<ByteSource>}
+ * @returns {Promise<Uint8Array>}
+ * @throws {IntentError} `network`
  */
-async function openUrl(url) {
+export async function fetchBytes(url) {
+  const response = await fetchOk(url);
+  try {
+    return new Uint8Array(await response.arrayBuffer());
+  } catch (error) {
+    throw new IntentError('network', `${url}: ${describe(error)}`, { cause: error });
+  }
+}
+
+/**
+ * @param {string} url
+ * @returns {Promise<ByteSource>}
+ * @throws {IntentError} `network`
+ */
+export async function openUrl(url) {
   const response = await fetchOk(url);
   if (!response.body) throw new IntentError('network', `${url}: the response has no body`);
   const announced = announcedBytes(response.headers);

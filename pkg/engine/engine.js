@@ -5,7 +5,7 @@
  */
 
 import { IntentError } from '../errors.js';
-import { openSource } from './byte-source.js';
+import { openModel } from './model-source.js';
 import { ProgressReporter } from './progress.js';
 import { startWasm } from './wasm.js';
 
@@ -26,16 +26,12 @@ export class Engine {
    */
   async load(source, feed, config, onProgress) {
     const progress = new ProgressReporter(onProgress);
-    const wasm = await progress.step('wasm', startWasm);
-    const { name, total, exact, chunks } = await openSource(source, feed);
-    progress.start(total);
-    const loader = new wasm.exports.ModelLoader(name, exact && total !== null ? total : undefined, config);
-    for await (const chunk of chunks) {
-      loader.push(chunk);
-      progress.add(chunk.byteLength);
-    }
-    progress.end();
-    const classifier = await progress.step('prepare', async () => loader.finish());
+    // The first bytes are on their way while the module compiles.
+    const [wasm, model] = await Promise.all([
+      progress.step('wasm', startWasm),
+      openModel(source, feed, config),
+    ]);
+    const classifier = await model.load(wasm.exports, progress);
     this.#loaded = { wasm, classifier };
     onProgress({ phase: 'ready', loaded: 1, total: 1 });
   }

@@ -15,6 +15,17 @@ export interface ModelLoader {
   free(): void;
 }
 
+/** Takes the files of a pack, each in pieces. Throws errors with a string property `code`. */
+export interface PackLoader {
+  /** The files in the order in which their bytes are taken. */
+  files(): { path: string; bytes: number; sha256: string }[];
+  /** The next bytes of file number `file`, counted from 0; a file is verified at its end. */
+  push(file: number, chunk: Uint8Array): void;
+  /** Consumes the loader: builds the model and checks its golden answers. */
+  finish(): Classifier;
+  free(): void;
+}
+
 export interface Classifier {
   classify(text: string, options?: EngineOptions): ClassifyResult;
   info(): Omit<ModelInfo, 'wasmMemoryBytes' | 'maxMessageChars'>;
@@ -23,5 +34,6 @@ export interface Classifier {
 
 export interface WasmModule {
   ModelLoader: new (fileName: string, totalBytes?: number, configJson?: string) => ModelLoader;
+  PackLoader: new (manifest: Uint8Array) => PackLoader;
   max_message_chars(): number;
 }

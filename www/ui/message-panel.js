@@ -50,7 +50,7 @@ export class MessagePanel {
     this.#classifier = classifier;
     this.#limit = info?.maxMessageChars ?? null;
     this.#button.disabled = !classifier;
-    this.#hint.textContent = classifier ? 'Enter classifies, Shift+Enter starts a new line.' : 'Load a model first.';
+    this.#hint.textContent = classifier ? 'Enter classifies, Shift+Enter starts a new line.' : 'There is no model yet.';
     this.#showCount();
   }
 

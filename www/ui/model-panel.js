@@ -16,6 +16,9 @@ const PHASES = {
   ready: 'Ready',
 };
 
+/** What the page starts with. */
+const COMPACT = 'Compact, part of this page';
+
 const VIEWS = ['model-choose', 'model-loading', 'model-loaded'].map((id) => element(id, HTMLElement));
 
 export class ModelPanel {
@@ -50,7 +53,9 @@ export class ModelPanel {
       this.reset();
       this.#file.focus();
     });
+    element('compact', HTMLButtonElement).addEventListener('click', () => void this.#load(undefined, COMPACT));
     this.#acceptDrops();
+    void this.#load(undefined, COMPACT);
     void this.#listOffered();
   }
 
@@ -78,7 +83,7 @@ export class ModelPanel {
       const file = event.dataTransfer?.files[0];
       if (!file) return;
       event.preventDefault();
-      if (!this.#loading) void this.#load(file, file.name);
+      void this.#load(file, file.name);
     });
   }
 
@@ -96,10 +101,13 @@ export class ModelPanel {
   }
 
   /**
-   * @param {URL | File} pack
+   * Loads a model in place of the one that is there or on its way.
+   *
+   * @param {URL | File | undefined} pack The page's own if omitted.
    * @param {string} name
    */
   async #load(pack, name) {
+    this.#loading?.abort();
     this.reset();
     showError(this.#error, null);
     this.#begin(name);
@@ -107,16 +115,22 @@ export class ModelPanel {
     this.#loading = abort;
     const started = performance.now();
     try {
-      const onProgress = (/** @type {LoadProgress} */ progress) => this.#showProgress(progress);
+      const onProgress = (/** @type {LoadProgress} */ progress) => {
+        if (this.#loading === abort) this.#showProgress(progress);
+      };
       const classifier = await IntentClassifier.load({ pack, onProgress, signal: abort.signal });
-      this.#classifier = classifier;
       const info = await classifier.info();
+      if (this.#loading !== abort) {
+        classifier.dispose();
+        return;
+      }
+      this.#classifier = classifier;
       this.#showLoaded(name, info, performance.now() - started);
       this.#onReady(classifier, info);
     } catch (error) {
-      this.#failed(error);
+      if (this.#loading === abort) this.#failed(error);
     } finally {
-      this.#loading = null;
+      if (this.#loading === abort) this.#loading = null;
     }
   }
 

@@ -7,17 +7,36 @@ use anyhow::{Context, Result};
 use crate::run::{binary, cargo, command, output, root, run};
 use crate::{setup, web};
 
-/// The model that the page opens with.
-const MODEL: &str = "qwen2.5-0.5b";
-
-/// Builds, fetches and, if asked to, serves on `port`.
-pub(crate) fn start(port: u16, models: Option<PathBuf>, serve: bool) -> Result<()> {
+/// Builds and, if asked to, serves on `port`; `with` names a larger model to fetch and offer.
+pub(crate) fn start(port: u16, with: Option<&str>, models: Option<PathBuf>, serve: bool) -> Result<()> {
     setup::without_browser()?;
     web::build(web::Profile::Wasm)?;
     run(&mut cargo(&["build", "--release", "--bin", "relayops-intent"]))?;
     let tool = binary("release")?.to_string_lossy().into_owned();
-    // Keeps a file that is there and verifies, continues one that broke off.
-    let mut fetch = command(&tool, &["fetch", MODEL]);
+    let models = match with {
+        Some(name) => Some(fetch(&tool, name, models)?),
+        None => models,
+    };
+    let port_text = port.to_string();
+    let mut server = command(&tool, &["serve", "--port", &port_text, "--root"]);
+    server.arg(root());
+    if let Some(models) = models {
+        server.arg("--models").arg(models);
+    }
+    if !serve {
+        println!("ready to serve");
+        return Ok(());
+    }
+    match port {
+        0 => println!("serving on the address that follows; Ctrl-C stops"),
+        port => println!("open http://127.0.0.1:{port}/ ; Ctrl-C stops"),
+    }
+    run(&mut server)
+}
+
+/// Fetches a model and returns its folder. A file that is there and verifies is kept, one that broke off is continued.
+fn fetch(tool: &str, name: &str, models: Option<PathBuf>) -> Result<PathBuf> {
+    let mut fetch = command(tool, &["fetch", name]);
     if let Some(folder) = models {
         fetch.arg("--out").arg(std::path::absolute(folder)?);
     }
@@ -26,17 +45,6 @@ pub(crate) fn start(port: u16, models: Option<PathBuf>, serve: bool) -> Result<(
     }
     // Prints the path of the file; progress goes to stderr.
     let file = PathBuf::from(output(&mut fetch)?.trim());
-    let models = file.parent().with_context(|| format!("{} is in no folder", file.display()))?;
-    let port_text = port.to_string();
-    let mut server = command(&tool, &["serve", "--port", &port_text, "--root"]);
-    server.arg(root()).arg("--models").arg(models);
-    if !serve {
-        println!("ready; the model is in {}", models.display());
-        return Ok(());
-    }
-    match port {
-        0 => println!("serving on the address that follows; Ctrl-C stops"),
-        port => println!("open http://127.0.0.1:{port}/ ; Ctrl-C stops"),
-    }
-    run(&mut server)
+    let folder = file.parent().with_context(|| format!("{} is in no folder", file.display()))?;
+    Ok(folder.to_owned())
 }

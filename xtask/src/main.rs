@@ -34,12 +34,16 @@ enum Verb {
     Check,
     /// Set up, check, and run every test, natively and in Chromium
     Test,
-    /// Build everything, fetch the 0.5B model if it is not there, and serve the page
+    /// Build everything and serve the page
     Demo {
         /// Port to listen on; 0 takes a free one
         #[arg(long, default_value_t = 8080)]
         port: u16,
-        /// Folder for the model file [default: RELAYOPS_MODELS, else the platform's cache folder]
+        /// Fetch a larger model too, and offer it on the page: qwen2.5-0.5b or qwen2.5-1.5b
+        #[arg(long, value_name = "NAME")]
+        with: Option<String>,
+        /// Folder with GGUF files to offer; with --with the folder to fetch to
+        /// [default for --with: RELAYOPS_MODELS, else the platform's cache folder]
         #[arg(long, value_name = "DIR")]
         models: Option<PathBuf>,
         /// Stop when everything is ready to be served
@@ -55,7 +59,7 @@ fn main() -> ExitCode {
         Verb::BuildWeb { profile } => web::build(profile),
         Verb::Check => check::all(),
         Verb::Test => test::all(),
-        Verb::Demo { port, models, no_serve } => demo::start(port, models, !no_serve),
+        Verb::Demo { port, with, models, no_serve } => demo::start(port, with.as_deref(), models, !no_serve),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! pkg/wasm and pkg/types: the built halves of the npm package.
+//! pkg/wasm, pkg/types and pkg/models: what the npm package has beside its sources.
 
 use std::fs;
 use std::io::Write;
@@ -40,11 +40,12 @@ pub(crate) fn is_built() -> bool {
     root().join("pkg").join("wasm").join(format!("{NAME}.d.ts")).is_file()
 }
 
-/// Builds both.
+/// Builds them all.
 pub(crate) fn build(profile: Profile) -> Result<()> {
     setup::without_browser()?;
     let out = root().join("pkg").join("wasm");
     module("relayops-intent", NAME, &out, profile)?;
+    copy_models()?;
     run(&mut npm(&["run", "--silent", "types"]))?;
     print_size(&out.join(format!("{NAME}_bg.wasm")))
 }
@@ -86,6 +87,30 @@ fn bindings(built: &Path, name: &str, out: &Path, profile: Profile) -> Result<()
     bindgen.remove_name_section(profile == Profile::Wasm).remove_producers_section(true);
     bindgen.web(true)?.generate(out).context("wasm-bindgen")?;
     fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())
+}
+
+/// Copies the packs that ship to pkg/models: npm takes no files from above its folder.
+fn copy_models() -> Result<()> {
+    let out = root().join("pkg").join("models");
+    if out.exists() {
+        fs::remove_dir_all(&out).with_context(|| out.display().to_string())?;
+    }
+    for pack in folder(&root().join("models"))? {
+        let Some(name) = pack.file_name() else { continue };
+        let to = out.join(name);
+        fs::create_dir_all(&to).with_context(|| to.display().to_string())?;
+        for file in folder(&pack)? {
+            let Some(name) = file.file_name() else { continue };
+            fs::copy(&file, to.join(name)).with_context(|| file.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// What is in `path`.
+fn folder(path: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
+    entries.map(|entry| Ok(entry?.path())).collect()
 }
 
 fn print_size(module: &Path) -> Result<()> {
