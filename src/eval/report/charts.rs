@@ -49,11 +49,11 @@ fn axes<'a, 'b>(area: &'a Area<'b>, top: f64, x: &str, y: &str) -> Result<Chart<
     let mut chart = ChartBuilder::on(area)
         .margin(8)
         .margin_right(14)
-        .x_label_area_size(38)
-        .y_label_area_size(46)
+        .x_label_area_size(42)
+        .y_label_area_size(52)
         .build_cartesian_2d(0.0..1.0, 0.0..top)
         .map_err(failed)?;
-    let text = ("sans-serif", 12).into_font().color(&INK);
+    let text = ("sans-serif", 14).into_font().color(&INK);
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
