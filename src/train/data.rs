@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use crate::Result;
-use crate::dataset::{self, Example, SEED, Splits};
+use crate::dataset::{self, CalibrationPart, Example, SEED, Splits};
 use crate::eval::sets::{self, BuiltIn, Labelled};
 use crate::pack::IntentConfig;
 use crate::train::failed;
@@ -79,7 +79,7 @@ impl Data {
 
 /// The messages that the temperature is fitted on.
 fn temperature_messages() -> Result<Vec<Labelled>> {
-    sets::calibration_half()
+    Ok(sets::calibration(CalibrationPart::Temperature)?.messages)
 }
 
 fn samples(labels: &[String], messages: Vec<Labelled>) -> Result<Vec<Sample>> {

@@ -208,7 +208,7 @@ impl<'a> Compact<'a> {
         let golds = messages.iter().map(|tokens| tokens.label);
         let pairs: Vec<(&Scores, usize)> = scores.iter().zip(golds).collect();
         let confusion =
-            Confusion::new(self.labels, pairs.iter().map(|(scores, gold)| (*gold, predicted(scores))));
+            Confusion::new(self.labels, pairs.iter().map(|(scores, gold)| (*gold, Some(predicted(scores)))));
         Ok(json!({
             "n": messages.len(),
             "accuracy": rounded(confusion.accuracy()),
