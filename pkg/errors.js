@@ -17,6 +17,8 @@ export const ERROR_CODES = Object.freeze({
   unsupported_model: 'A sound file that this engine does not run: architecture, tensor type or format version.',
   invalid_tensor: 'A tensor is missing, unexpected, or has another shape or type than the architecture asks for.',
   invalid_config: 'Labels, prompt pieces, temperature or policy that cannot work; the message names the field.',
+  invalid_pack: "A pack's manifest breaks its format, or its files are not what the manifest says.",
+  golden_mismatch: "What runs does not answer the pack's golden messages as it must; the message names the backend.",
   invalid_data: 'A data set breaks its rules; only the command line meets it.',
   tokenizer: 'The tokenizer cannot be built, or it failed on a text.',
   out_of_memory: 'An allocation was refused.',
