@@ -5,8 +5,9 @@
 //! # From text to decision
 //! 1. [`message`] trims, normalises and limits the text.
 //! 2. [`tokenizer`] turns it into ordinary tokens; [`prompt`] holds the tokens around it.
-//! 3. [`scoring`] runs one forward pass of [`model::qwen2`] on a [`backend`]: the constant prefix is cached, and the
-//!    [`trie`] of labels adds a row only where labels part. The answer is never generated, it is scored.
+//! 3. One forward pass on a [`backend`], by [`scoring`] with [`model::qwen2`]: the constant prefix is cached, and the
+//!    [`trie`] of labels adds a row only where labels part. The answer is never generated, it is scored. Or by
+//!    [`encoder`] with [`model::bert`], which has no prompt: a head over the labels reads the mean of the message.
 //! 4. [`classifier`] calibrates the distribution, asks the [`gate`] and reports.
 //!
 //! # Layers
@@ -15,13 +16,14 @@
 //! | layer | modules |
 //! |---|---|
 //! | ways in | [`cli`] and `main` natively, `wasm` in the browser, [`fetch`] and [`serve`] beside them |
+//! | making models | [`packing`]: weights rounded, vocabulary cut, golden answers taken; natively only |
 //! | judgement | [`eval`]: metrics, calibration, reports; [`baselines`] to compare with; natively only |
 //! | training | [`train`]: fine-tuning on the examples, natively only |
 //! | examples | [`dataset`]: messages with labels, their splits, and what keeps training and evaluation apart |
-//! | task | [`loader`], [`classifier`], [`scoring`] |
+//! | task | [`loader`], [`classifier`], [`scoring`], [`encoder`] |
 //! | text | [`prompt`], [`trie`], [`tokenizer`], [`message`] |
 //! | model | [`model`], written in the coarse operations of [`backend`] |
-//! | data | [`pack`] (labels, prompt, calibration, policy), [`gguf`] (files as they stream in) |
+//! | data | [`pack`] (labels, prompt, calibration, policy, manifests), [`gguf`] (files as they stream in) |
 //! | numbers | [`quant`]: block formats, the matrix product and its kernels |
 //!
 //! [`gate`] and [`error`](IntentError) depend on nothing. Labels, prompt, temperature, threshold and policy are data

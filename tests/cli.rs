@@ -178,7 +178,7 @@ fn failures_exit_1_and_name_the_file() {
 
 #[test]
 fn every_command_has_help() {
-    for command in ["classify", "eval", "fetch", "serve", "bench"] {
+    for command in ["classify", "eval", "fetch", "pack", "serve", "bench"] {
         let output = relayops(&[command, "--help"], "");
         assert!(output.status.success() && stdout(&output).contains("Usage:"), "{command}");
     }

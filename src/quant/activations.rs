@@ -45,11 +45,13 @@ fn quantize_block(x: &[f32; BLOCK], quants: &mut [i16; BLOCK]) -> (f32, f32) {
     let mut poison = [0f32; 8];
     for chunk in x.as_chunks::<8>().0 {
         for lane in 0..8 {
-            largest[lane] = largest[lane].max(chunk[lane].abs());
+            // A comparison, because `max` is a call on wasm; NaNs are left to `poison` by both.
+            let size = chunk[lane].abs();
+            largest[lane] = if size > largest[lane] { size } else { largest[lane] };
             poison[lane] += chunk[lane] * 0.0;
         }
     }
-    let scale = largest.iter().fold(0f32, |a, b| a.max(*b)) / 127.0;
+    let scale = largest.iter().fold(0f32, |a, b| if *b > a { *b } else { a }) / 127.0;
     // A block of values near the smallest floats has no finite inverse; it rounds to zero.
     let inverse = 1.0 / scale;
     let inverse = if inverse.is_finite() { inverse } else { 0.0 };

@@ -48,7 +48,7 @@ fn head_attention(
     let slots = || visible.iter().cloned().flatten();
     weights.clear();
     weights.extend(slots().map(|slot| scale * dot_f32(q, &keys[head(keys, slot)])));
-    let largest = weights.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+    let largest = elementwise::largest(weights);
     weights.iter_mut().for_each(|weight| *weight = math::exp(*weight - largest));
     let sum = elementwise::sum(weights);
     for (weight, slot) in weights.iter().zip(slots()) {

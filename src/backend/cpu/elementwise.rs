@@ -36,6 +36,11 @@ pub(super) fn sum(values: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + tail.iter().sum::<f32>()
 }
 
+/// The largest value, NaNs aside; by comparisons, because `max` is a call on wasm.
+pub(super) fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a })
+}
+
 /// [`math::gelu`], in place.
 pub(super) fn gelu(values: &mut [f32]) {
     values.par_chunks_mut(TASK).for_each(|values| {

@@ -43,6 +43,9 @@ fn load_narrow(pairs: &Pairs<i8>) -> [v128; 2] {
     unsafe { [i16x8_load_extend_i8x8(at), i16x8_load_extend_i8x8(at.add(8))] }
 }
 
+/// Pairs of columns whose addresses differ by constants: engines compute all others one by one.
+const STEP: usize = 4;
+
 /// Four tokens at a time: more accumulators than an engine keeps in registers would be written back and forth.
 #[inline(always)]
 fn rows<P>(
@@ -84,12 +87,14 @@ fn tokens<P, const T: usize>(
     for (b, (pairs, scales)) in weights.enumerate() {
         let mut dots = [[i32x4_splat(0); 2]; T];
         let q: [&[[i16; 2]; BLOCK / 2]; T] = std::array::from_fn(|t| pairs_of(&q[t][b]));
-        for (pair, weights) in pairs.iter().enumerate() {
-            let weights = load(weights);
-            for t in 0..T {
-                let x = splat(&q[t][pair]);
-                for half in 0..2 {
-                    dots[t][half] = i32x4_add(dots[t][half], i32x4_dot_i16x8(weights[half], x));
+        for (step, pairs) in pairs.as_chunks::<STEP>().0.iter().enumerate() {
+            for (pair, weights) in pairs.iter().enumerate() {
+                let weights = load(weights);
+                for t in 0..T {
+                    let x = splat(&q[t][step * STEP + pair]);
+                    for half in 0..2 {
+                        dots[t][half] = i32x4_add(dots[t][half], i32x4_dot_i16x8(weights[half], x));
+                    }
                 }
             }
         }
