@@ -35,5 +35,9 @@ pub(crate) fn all() -> Result<()> {
         }
         run(&mut npm(&["run", "--silent", "check"]))
     });
+    steps.run("types of the benchmark", || {
+        setup::bench_node_modules()?;
+        run(&mut npm(&["run", "--silent", "check:bench"]))
+    });
     steps.finish()
 }

@@ -1,5 +1,6 @@
 //! Developer verbs of relayops-intent: `cargo xtask <verb>`.
 
+mod bench_browser;
 mod check;
 mod demo;
 mod run;
@@ -34,6 +35,12 @@ enum Verb {
     Check,
     /// Set up, check, and run every test, natively and in Chromium
     Test,
+    /// Compare with what else runs in a browser, in one Chromium run: a table, and JSON of every cell
+    ///
+    /// Loads the package's own model and the same architecture in onnxruntime-web into one page,
+    /// asks them in turns, and starts each in new browsers for the time to its first answer. Keep
+    /// the machine idle meanwhile. benches/web/README.md says how it is kept fair.
+    BenchBrowser(bench_browser::Options),
     /// Build everything and serve the page
     Demo {
         /// Port to listen on; 0 takes a free one
@@ -59,6 +66,7 @@ fn main() -> ExitCode {
         Verb::BuildWeb { profile } => web::build(profile),
         Verb::Check => check::all(),
         Verb::Test => test::all(),
+        Verb::BenchBrowser(options) => bench_browser::all(&options),
         Verb::Demo { port, with, models, no_serve } => demo::start(port, with.as_deref(), models, !no_serve),
     };
     match done {

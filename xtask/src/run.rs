@@ -30,10 +30,20 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), arguments)
 }
 
+/// Folder of the browser benchmark.
+pub(crate) fn web_bench() -> PathBuf {
+    root().join("benches").join("web")
+}
+
 /// npm in tests/web.
 pub(crate) fn npm(arguments: &[&str]) -> Command {
+    npm_in(&web_tests(), arguments)
+}
+
+/// npm in `folder`.
+pub(crate) fn npm_in(folder: &Path, arguments: &[&str]) -> Command {
     let mut npm = command(if cfg!(windows) { "npm.cmd" } else { "npm" }, arguments);
-    npm.current_dir(web_tests());
+    npm.current_dir(folder);
     npm
 }
 

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
-use crate::run::{command, npm, output, run, web_tests};
+use crate::run::{command, npm_in, output, run, target_dir, web_bench, web_tests};
 
 const WASM: &str = "wasm32-unknown-unknown";
 const COMPONENTS: [&str; 3] = ["rustfmt", "clippy", "rust-src"];
 const NODE_MAJOR: u32 = 20;
+const PYTHON: (u32, u32) = (3, 11);
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const MAC_CHROME: &str = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome";
 
@@ -59,17 +60,58 @@ fn rust_without_rustup() -> Result<()> {
 /// Node and the locked packages of tests/web.
 pub(crate) fn node_modules() -> Result<()> {
     node()?;
-    let folder = web_tests();
-    let lock = folder.join("package-lock.json");
-    let text = fs::read(&lock).with_context(|| lock.display().to_string())?;
+    locked_packages(&web_tests())
+}
+
+/// The locked packages of the browser benchmark: the peers.
+pub(crate) fn bench_node_modules() -> Result<()> {
+    node()?;
+    locked_packages(&web_bench())
+}
+
+fn locked_packages(folder: &Path) -> Result<()> {
+    let install = || run(&mut npm_in(folder, &["ci", "--no-audit", "--no-fund"]));
+    once(&folder.join("package-lock.json"), &folder.join("node_modules"), install)
+}
+
+/// The Python that exports the benchmark's peer, with its packages, in a folder of its own under
+/// cargo's.
+pub(crate) fn bench_python() -> Result<PathBuf> {
+    let venv = target_dir()?.join("bench-web").join("venv");
+    let python =
+        if cfg!(windows) { venv.join("Scripts").join("python.exe") } else { venv.join("bin").join("python") };
+    let requirements = web_bench().join("requirements.txt");
+    once(&requirements, &venv, || {
+        let system = python_program()?;
+        let create = [Path::new("-m"), Path::new("venv"), Path::new("--clear"), &venv];
+        run(&mut command(system, &create)).context("on Debian, python3-venv has the module venv")?;
+        let mut install = command(&python.to_string_lossy(), &["-m", "pip", "install", "--quiet", "-r"]);
+        run(install.arg(&requirements))
+    })?;
+    Ok(python)
+}
+
+/// A Python that is new enough for the pinned packages.
+fn python_program() -> Result<&'static str> {
+    let check = format!("import sys; sys.exit(sys.version_info < {PYTHON:?})");
+    let fits = |name: &&str| output(&mut command(name, &["-c", &check])).is_ok();
+    let (major, minor) = PYTHON;
+    ["python3", "python"].into_iter().find(fits).ok_or_else(|| {
+        anyhow!("the benchmark exports its peer with Python {major}.{minor} or later: install it")
+    })
+}
+
+/// Calls `install`, which fills `folder` as `list` says, unless it did so for the same list.
+fn once(list: &Path, folder: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let text = fs::read(list).with_context(|| list.display().to_string())?;
     let wanted = format!("{:x}", Sha256::digest(&text));
     // Written last, so that an install that broke off is repeated.
-    let stamp = folder.join("node_modules").join(".installed-lock-sha256");
+    let stamp = folder.join(".installed-lock-sha256");
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
-    run(&mut npm(&["ci", "--no-audit", "--no-fund"]))?;
-    fs::create_dir_all(folder.join("node_modules"))?;
+    install()?;
+    fs::create_dir_all(folder)?;
     fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())
 }
 

@@ -43,20 +43,29 @@ export async function visit(browser, origin, prepare) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
   /** @type {Visit['requests']} */
   const requests = [];
-  /** @type {Visit['complaints']} */
-  const complaints = [];
   context.on('request', (request) => requests.push(request.url()));
-  context.on('console', (message) => {
-    const text = message.text();
-    if (message.type() === 'error' || text.startsWith('CSP ')) complaints.push(text);
-  });
-  context.on('weberror', (error) => complaints.push(`uncaught: ${error.error().message}`));
+  const complaints = complaintsOf(context);
   await context.addInitScript(installHelpers);
   await prepare?.(context);
   const page = await context.newPage();
   // The page's last request of its own accord.
   await Promise.all([page.waitForResponse('**/models/index.json'), page.goto(`${origin}/`)]);
   return { page, context, requests, complaints };
+}
+
+/**
+ * @param {BrowserContext} context
+ * @returns {string[]} Grows by whatever its pages and Workers complain about.
+ */
+export function complaintsOf(context) {
+  /** @type {string[]} */
+  const complaints = [];
+  context.on('console', (message) => {
+    const text = message.text();
+    if (message.type() === 'error' || text.startsWith('CSP ')) complaints.push(text);
+  });
+  context.on('weberror', (error) => complaints.push(`uncaught: ${error.error().message}`));
+  return complaints;
 }
 
 /** Runs in the page before its own scripts. */

@@ -8,12 +8,15 @@ import { ROOT, binary, requireWasm } from './paths.js';
 const START_MS = 20_000;
 
 /**
- * @param {string} models Folder that it offers.
+ * @param {object} [options]
+ * @param {string} [options.models] Folder of models that it offers.
+ * @param {string} [options.root] Folder with `www/` and `pkg/`; the checkout if omitted.
  * @returns {Promise<{ origin: string, stop: () => Promise<void> }>}
  */
-export async function startServer(models) {
+export async function startServer({ models, root = ROOT } = {}) {
   requireWasm();
-  const args = ['serve', '--port', '0', '--root', ROOT, '--models', models];
+  const args = ['serve', '--port', '0', '--root', root];
+  if (models !== undefined) args.push('--models', models);
   const child = spawn(binary(), args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = new Promise((resolve) => child.once('exit', resolve));
   const stop = async () => {

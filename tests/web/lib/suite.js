@@ -22,7 +22,7 @@ export function suite({ models: folder } = {}) {
 
   before(async () => {
     if (!folder) models = makeModels();
-    server = await startServer(folder ?? defined(models).folder);
+    server = await startServer({ models: folder ?? defined(models).folder });
     browser = await launch();
   });
   after(async () => {

@@ -1,0 +1,100 @@
+/** From measured times to the cells of the table and the ratios. */
+
+import { best, checkAnswers } from './peer.js';
+import { ratio, spread } from './statistics.js';
+
+/** @typedef {import('../page/steady.js').Measured} Measured */
+/** @typedef {import('./peer.js').Peer} Peer */
+/** @typedef {import('./peer.js').Precision} Precision */
+/** @typedef {import('./statistics.js').Ratio} Ratio */
+/** @typedef {import('./statistics.js').Spread} Spread */
+
+/**
+ * @typedef {object} Cell
+ * @property {string} engine
+ * @property {Precision | null} precision `null` for ours: the model says it.
+ * @property {number} threads
+ * @property {Record<string, unknown>} about
+ * @property {Spread} ms A message, as the page sees it.
+ * @property {Spread} engine_ms The part inside the engine's Worker.
+ * @property {Ratio | null} against_ours How many times ours it takes; `null` for ours, and where they differ in what they compute.
+ * @property {import('./peer.js').Agreement | null} check Of a peer, in this browser.
+ * @property {number[][]} samples_ms [message][round]
+ */
+
+export const OURS = 'relayops-intent';
+const ORT = 'onnxruntime-web';
+
+/** @type {{ name: string, precision: Precision, threads: number }[]} */
+export const PEERS = [1, 2].flatMap((threads) =>
+  /** @type {Precision[]} */ (['fp32', 'int8']).map((precision) => ({ name: `${ORT} ${precision} ${threads}`, precision, threads })),
+);
+
+/**
+ * Whether ours ran the peer's architecture at no less than its size; anything else has no ratio.
+ *
+ * @param {Record<string, unknown>} about
+ * @param {Peer} peer
+ */
+export function isComparable(about, peer) {
+  return about.architecture === 'bert' && Number(about.parameters) >= peer.layer_parameters;
+}
+
+/**
+ * @param {Measured[]} measured Ours first, then PEERS.
+ * @param {Peer} peer
+ * @returns {Cell[]} In the same order.
+ */
+export function cells([ours, ...peers], peer) {
+  const comparable = isComparable(ours.about, peer);
+  /** @type {(one: Measured) => Omit<Cell, 'precision' | 'against_ours' | 'check'>} */
+  const common = ({ name, about, ms, engineMs }) => ({
+    engine: name === OURS ? OURS : ORT,
+    threads: Number(about.threads),
+    about,
+    ms: spread(ms.flat()),
+    engine_ms: spread(engineMs.flat()),
+    samples_ms: ms,
+  });
+  const first = { ...common(ours), precision: null, against_ours: null, check: null };
+  const others = peers.map((one, index) => {
+    const { precision, threads } = PEERS[index];
+    if (one.about.threads !== threads) throw new Error(`${one.name} ran with ${one.about.threads} thread(s)`);
+    return {
+      ...common(one),
+      precision,
+      against_ours: comparable ? ratio(one.ms, ours.ms) : null,
+      check: checkAnswers(peer, precision, one.answers),
+    };
+  });
+  return [first, ...others];
+}
+
+/**
+ * The goals' figure: ours against the better peer at one thread, in pairs.
+ *
+ * @param {Cell[]} all
+ * @returns {number | null} Above 1, ours is faster; `null` where it can't be said.
+ */
+export function compactOrt([ours, ...peers]) {
+  const alone = peers.filter((cell) => cell.threads === 1);
+  const ratios = alone.flatMap((cell) => (cell.against_ours === null ? [] : [cell.against_ours.paired]));
+  if (ours.threads !== 1 || ratios.length === 0 || ratios.length < alone.length) return null;
+  return Math.min(...ratios);
+}
+
+/**
+ * For how many messages ours gives the label of the peer in floats; says something where both have the same
+ * trained head, whose rows are in the order of ours' labels.
+ *
+ * @param {Measured[]} measured
+ * @param {Peer} peer
+ * @returns {number | null}
+ */
+export function sameLabels([ours, ...peers], peer) {
+  const floats = peers[PEERS.findIndex(({ precision }) => precision === 'fp32')];
+  const { labels } = ours.about;
+  if (!peer.trained_head || !Array.isArray(labels) || !isComparable(ours.about, peer)) return null;
+  const theirs = floats.answers.map(({ logits }) => labels[best(logits ?? [])]);
+  return ours.answers.filter(({ label }, index) => label === theirs[index]).length;
+}

@@ -1,0 +1,26 @@
+/**
+ * This project's package, as a page uses it.
+ *
+ * @module
+ */
+
+import { IntentClassifier } from '/pkg/index.js';
+
+/** @typedef {import('/pkg/index.js').LoadOptions} LoadOptions */
+
+/**
+ * @param {string} [pack] Address of a model; without it the package loads its own, the compact one.
+ * @param {LoadOptions['onProgress']} [onProgress]
+ * @returns {Promise<import('./engine.js').Engine>}
+ */
+export async function loadOurs(pack, onProgress) {
+  const options = /** @type {LoadOptions} */ (pack === undefined ? { onProgress } : { pack, onProgress });
+  const classifier = await IntentClassifier.load(options);
+  return {
+    classify: async (text) => {
+      const { intent, ms } = await classifier.classify(text);
+      return { label: intent, engineMs: ms };
+    },
+    about: async () => ({ ...(await classifier.info()) }),
+  };
+}
