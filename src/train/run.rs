@@ -319,7 +319,9 @@ fn fresh(run: &Value) -> State {
 
 /// The state, if it is of this run.
 fn same_run(state: &State, run: &Value) -> Result<State> {
-    if state.run == run.to_string() {
+    // As text, since a number may change its last bit when it is read.
+    let ours = run.to_string();
+    if state.run == ours {
         return Ok(state.clone());
     }
     let theirs: Value = serde_json::from_str(&state.run)
@@ -343,10 +345,12 @@ fn differ(path: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
                 differ(&path, a, b, found);
             }
         }
-        _ if theirs.to_string() != ours.to_string() => {
-            found.push(format!("{path} is {theirs} there and {ours} here"));
+        _ => {
+            let (theirs, ours) = (theirs.to_string(), ours.to_string());
+            if theirs != ours {
+                found.push(format!("{path} is {theirs} there and {ours} here"));
+            }
         }
-        _ => {}
     }
 }
 

@@ -19,6 +19,9 @@ use crate::train::ops::Sink;
 use crate::train::{Parameters, Position, Step, Task, Weights, failed, loss, rounded};
 use crate::{IntentError, Result};
 
+/// Parts of a loss by name.
+type Parts = Vec<(&'static str, f64)>;
+
 /// Messages of a batch that is only looked at.
 const LOOK: usize = 64;
 
@@ -128,7 +131,7 @@ impl<'a> Compact<'a> {
         labels: &[usize],
         noise: Noise,
         sink: &Sink,
-    ) -> candle_core::Result<(Tensor, Vec<(&'static str, f64)>)> {
+    ) -> candle_core::Result<(Tensor, Parts)> {
         let hyper = self.hyper;
         let Output { pooled, logits } = forward(&self.base.config, leaves, batch, noise, sink)?;
         let mut parts = Vec::new();
@@ -157,7 +160,7 @@ impl<'a> Compact<'a> {
         batch: &Batch,
         labels: &[usize],
         noise: Noise,
-    ) -> candle_core::Result<(f64, Vec<(&'static str, f64)>, Weights)> {
+    ) -> candle_core::Result<(f64, Parts, Weights)> {
         let backward = |leaves: &Weights| {
             let sink = Sink::default();
             let (loss, parts) = self.loss(leaves, batch, labels, noise, &sink)?;
@@ -178,7 +181,7 @@ impl<'a> Compact<'a> {
             parts.push(("adversarial", value));
             for (name, other) in others {
                 if let Some(own) = gradients.get_mut(&name) {
-                    *own = (own.as_ref() + other)?;
+                    *own = own.add(&other)?;
                 }
             }
         }
