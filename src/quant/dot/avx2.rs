@@ -1,7 +1,8 @@
-//! The dot tile with AVX2 and FMA.
+//! The dot tile with AVX2. Products and sums of floats are rounded one by one, not fused: so every kernel gives the same
+//! bits, and a page the same answers as a server.
 
 use std::arch::x86_64::{
-    __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_fmadd_ps,
+    __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps,
     _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps,
     _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps,
 };
@@ -11,14 +12,14 @@ use crate::quant::BLOCK;
 use crate::quant::activations::QuantizedActivations;
 use crate::quant::tile::{Lanes, Pairs, Quants, Tile};
 
-/// Holding one proves that the processor has AVX2 and FMA.
+/// Holding one proves that the processor has AVX2.
 pub struct Avx2(());
 
 impl Avx2 {
-    /// `None` where the processor lacks AVX2 or FMA.
+    /// `None` where the processor lacks AVX2.
     #[must_use]
     pub fn new() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        is_x86_feature_detected!("avx2").then_some(Self(()))
     }
 }
 
@@ -28,13 +29,13 @@ impl DotKernel for Avx2 {
     }
 
     fn dot(&self, weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
-        // SAFETY: `self` exists only where `new` saw AVX2 and FMA.
+        // SAFETY: `self` exists only where `new` saw AVX2.
         unsafe { dot(weights, x, out) };
         subtract_minima(weights, x, out);
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2")]
 fn dot(weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
     match weights.quants {
         Quants::Wide(quants) => {
@@ -55,7 +56,7 @@ fn dot(weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
 }
 
 /// Six tokens at a time: with their sums they fill the sixteen registers.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2")]
 #[inline]
 fn rows<P>(
     quants: &[P],
@@ -80,7 +81,7 @@ fn rows<P>(
 }
 
 /// A tile times `T` activation rows from `token`.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2")]
 #[inline]
 fn tokens<P, const T: usize>(
     quants: &[P],
@@ -112,7 +113,7 @@ fn tokens<P, const T: usize>(
         let scales = unsafe { _mm256_loadu_ps(scales.as_ptr()) };
         for t in 0..T {
             let scale = _mm256_mul_ps(scales, _mm256_set1_ps(xs[t][b]));
-            sums[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[t]), scale, sums[t]);
+            sums[t] = _mm256_add_ps(sums[t], _mm256_mul_ps(_mm256_cvtepi32_ps(dots[t]), scale));
         }
     }
     for (sum, out) in sums.iter().zip(&mut out[token..]) {

@@ -1,7 +1,7 @@
 //! Integer dot kernels: tiles of weights times 8-bit activation rows.
 //!
-//! [`scalar`] is the definition; every other kernel must agree with it to the rounding of the final float
-//! sum, which `tests/kernel_suite` checks natively and in wasm.
+//! [`scalar`] is the definition; every other kernel must give the same bits, which `tests/kernel_suite` checks natively
+//! and in wasm. Lanes are rows of weights, so all of them add in one order.
 
 pub mod scalar;
 
