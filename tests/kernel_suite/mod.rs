@@ -1,23 +1,16 @@
-//! One suite over every dot kernel, at model shapes and odd tails; run natively by `tests/kernels.rs` and in
+//! One suite over every dot kernel, bit for bit against the scalar one, at model shapes and odd tails; run natively by `tests/kernels.rs` and in
 //! WebAssembly by `tests/wasm`.
 
 use relayops_intent::quant::activations::QuantizedActivations;
 use relayops_intent::quant::decode::DecodedTile;
 use relayops_intent::quant::dot::{DotKernel, available, scalar::Scalar};
 use relayops_intent::quant::tile::{TILE_ROWS, Tile, TiledMatrix};
-use relayops_intent::quant::{BLOCK, Format, QuantMatrix, Weights, matmul, multiply};
+use relayops_intent::quant::{Format, QuantMatrix, Weights, matmul, multiply};
 
 /// Activation rows: every remainder of the kernels' blocking, a message's size, a long prefill.
 const TOKENS: [usize; 9] = [1, 2, 3, 4, 5, 6, 7, 25, 128];
 /// Widths: the shortest, an odd number of blocks, the 0.5B's and 1.5B's.
 const WIDTHS: [usize; 6] = [32, 96, 256, 896, 1536, 4864];
-
-/// Kernels sum the same integers; only the float sum over blocks may be ordered otherwise. Each of `n` additions
-/// rounds by at most 2^-24 of the running sum of magnitudes, and the two orders differ by at most twice that.
-fn tolerance(magnitude: f32, blocks: usize) -> f32 {
-    let additions = (blocks + 8) as f32;
-    2.0 * additions * f32::EPSILON * magnitude + f32::MIN_POSITIVE
-}
 
 /// Numbers in -1..1 from SplitMix64.
 pub(crate) fn random(seed: u64, count: usize) -> Vec<f32> {
@@ -84,33 +77,16 @@ fn compare(kernel: &dyn DotKernel, weights: Tile<'_>, x: &QuantizedActivations, 
     let mut actual = vec![[f32::NAN; TILE_ROWS]; x.rows];
     Scalar.dot(weights, x, &mut expected);
     kernel.dot(weights, x, &mut actual);
-    for m in 0..x.rows {
-        for r in 0..TILE_ROWS {
-            let magnitude = magnitude(weights, x, r, m);
-            let (a, e) = (actual[m][r], expected[m][r]);
-            assert!(
-                (a - e).abs() <= tolerance(magnitude, x.cols / BLOCK),
-                "{} on {format:?} {}x{} row {r} token {m}: {a}, scalar {e}",
-                kernel.name(),
-                x.cols,
-                x.rows
-            );
-        }
-    }
-}
-
-/// Sum of the sizes of all products: bounds what the float sum adds in any grouping, and so what its rounding is measured against.
-fn magnitude(weights: Tile<'_>, x: &QuantizedActivations, r: usize, m: usize) -> f32 {
-    let blocks = x.cols / BLOCK;
-    (0..blocks)
-        .map(|b| {
-            let product = |k: usize| i32::from(weights.quant(r, k)) * i32::from(x.quants[m * x.cols + k]);
-            let dot: i32 = (b * BLOCK..(b + 1) * BLOCK).map(|k| product(k).abs()).sum();
-            let scale = weights.scales[b][r] * x.scales[m * blocks + b];
-            let minimum = weights.minima.get(b).map_or(0.0, |min| min[r] * x.sums[m * blocks + b]);
-            (dot as f32 * scale).abs() + minimum.abs()
-        })
-        .sum()
+    // The very bits: kernels add the same rounded products in the same order.
+    let bits =
+        |lanes: &[[f32; TILE_ROWS]]| lanes.as_flattened().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert!(
+        bits(&actual) == bits(&expected),
+        "{} on {format:?}, {} columns, {} tokens: {actual:?}, scalar {expected:?}",
+        kernel.name(),
+        x.cols,
+        x.rows
+    );
 }
 
 /// The whole product, every format, against floats: rows past a task's share, odd row counts, one and many tokens.

@@ -158,8 +158,7 @@ test('bad options are named before anything starts', async () => {
       circular.self = circular;
       /** @type {[string, unknown][]} */
       const cases = [
-        ['pack', undefined],
-        ['pack', {}],
+        ['pack', { pack: null }],
         ['pack', { pack: 7 }],
         ['pack', { pack: 'http://' }],
         ['options', 7],

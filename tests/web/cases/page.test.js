@@ -11,7 +11,10 @@ const web = suite();
 /** @param {Page} page */
 async function loadByFile(page) {
   await page.setInputFiles('#file', web.models().tiny);
-  await page.waitForSelector('#model-loaded:not([hidden])');
+  await page.waitForFunction(() => {
+    const name = document.querySelector('#model-loaded:not([hidden]) #loaded-name');
+    return name?.textContent === 'tiny.gguf';
+  });
 }
 
 /**
@@ -51,6 +54,36 @@ function checkShown({ json, intent, route, reason, rows }) {
   assert.ok(['Answered on this device', 'Escalate to a person'].includes(route), route);
   assert.match(reason, /\.$/, 'the reason is a sentence');
 }
+
+test('the page starts with its own model and answers without anything being chosen', async () => {
+  await web.withPage(
+    async ({ page, requests, complaints }) => {
+      assert.equal(await page.textContent('#loaded-name'), 'Compact, part of this page');
+      await classify(page, 'My internet is down');
+      const shown = await shownResult(page);
+      checkShown(shown);
+      assert.equal(shown.json, '{"intent": "reset_device"}');
+      assert.deepEqual(requests.filter((url) => !url.startsWith(web.origin())), []);
+      assert.deepEqual(complaints, []);
+    },
+    undefined,
+    { keepModel: true },
+  );
+});
+
+test('the page’s own model comes back by a click, and a chosen file takes its place while it loads', async () => {
+  await web.withPage(async ({ page, complaints }) => {
+    await page.click('#compact');
+    await loadByFile(page);
+    assert.equal(await page.textContent('#loaded-name'), 'tiny.gguf');
+    await page.click('#unload');
+    await page.click('#compact');
+    await page.waitForSelector('#model-loaded:not([hidden])');
+    await classify(page, 'Why was I charged twice?');
+    assert.equal((await shownResult(page)).json, '{"intent": "billing"}');
+    assert.deepEqual(complaints, []);
+  });
+});
 
 test('a model from the file chooser loads and classifies', async () => {
   await web.withPage(async ({ page, complaints }) => {

@@ -32,14 +32,16 @@ export function launch() {
  */
 
 /**
- * Opens the page in a fresh context and waits for all that it fetches by itself.
+ * Opens the page in a fresh context, waits for all that it fetches and starts by itself, and
+ * lets go of the model that it started with.
  *
  * @param {Browser} browser
  * @param {string} origin
  * @param {(context: BrowserContext) => Promise<unknown>} [prepare] Before the page opens.
+ * @param {{ keepModel?: boolean }} [options] `keepModel` leaves the page as it started.
  * @returns {Promise<Visit>}
  */
-export async function visit(browser, origin, prepare) {
+export async function visit(browser, origin, prepare, { keepModel = false } = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
   /** @type {Visit['requests']} */
   const requests = [];
@@ -48,8 +50,12 @@ export async function visit(browser, origin, prepare) {
   await context.addInitScript(installHelpers);
   await prepare?.(context);
   const page = await context.newPage();
-  // The page's last request of its own accord.
   await Promise.all([page.waitForResponse('**/models/index.json'), page.goto(`${origin}/`)]);
+  await page.waitForSelector('#model-loaded:not([hidden]), #model-error:not([hidden])');
+  if (!keepModel && (await page.isVisible('#unload'))) {
+    await page.click('#unload');
+    await noWorkers(page);
+  }
   return { page, context, requests, complaints };
 }
 

@@ -40,9 +40,10 @@ export function suite({ models: folder } = {}) {
      *
      * @param {(visit: Visit) => Promise<void>} body
      * @param {(context: import('./browser.js').BrowserContext) => Promise<unknown>} [prepare]
+     * @param {{ keepModel?: boolean }} [options]
      */
-    async withPage(body, prepare) {
-      const opened = await visit(defined(browser), defined(server).origin, prepare);
+    async withPage(body, prepare, options) {
+      const opened = await visit(defined(browser), defined(server).origin, prepare, options);
       try {
         await body(opened);
       } finally {
