@@ -178,7 +178,9 @@ fn guarded(router: Router) -> Router {
 
 /// Text and code from `root`, compressed.
 fn folder(root: &Path, index: bool) -> Router {
-    confined(root, ServeDir::new(root).append_index_html_on_directories(index))
+    // A file that lies compressed beside the plain one is sent as it lies: compressing takes longer than sending.
+    let files = ServeDir::new(root).precompressed_br();
+    confined(root, files.append_index_html_on_directories(index))
         .layer(from_fn(content_type))
         .layer(CompressionLayer::new().quality(COMPRESSION).compress_when(worth_compressing))
         .layer(map_response(weaken_tag))

@@ -97,6 +97,7 @@ fn real(folder: &Path, quant: &str) -> Vec<u8> {
         name: "real".to_owned(),
         formats: quant.parse::<Formats>().unwrap(),
         prune_vocabulary: false,
+        threshold: None,
         origin: None,
         figures: Value::Null,
         command: "a test".to_owned(),

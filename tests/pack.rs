@@ -21,6 +21,7 @@ fn settings(formats: &str) -> Settings {
         name: "tiny".to_owned(),
         formats: formats.parse().unwrap(),
         prune_vocabulary: false,
+        threshold: None,
         origin: None,
         figures: json!({ "accuracy": 1.0 }),
         command: "a test".to_owned(),

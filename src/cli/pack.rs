@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::say;
+use crate::pack::check_threshold;
 use crate::pack::manifest::sha256;
 use crate::packing::weights::{Formats, format_name};
 use crate::packing::{self, Packed, Settings};
@@ -40,6 +41,9 @@ pub(super) struct PackArgs {
     /// Leave pieces out that have letters of other scripts than Latin, and reserved ones.
     #[arg(long)]
     prune_vocabulary: bool,
+    /// Least confidence that stays local, 0 to 1 [default: "threshold" in intent.json].
+    #[arg(long, value_name = "P")]
+    threshold: Option<f32>,
     /// JSON file that says where the weights come from: {"base", "sha256", "licence", "notices"}
     /// [default: "origin" in intent.json].
     #[arg(long, value_name = "FILE")]
@@ -75,10 +79,14 @@ struct GroupSummary {
 
 pub(super) fn run(args: &PackArgs) -> Result<ExitCode> {
     let formats: Formats = args.quant.parse()?;
+    if let Some(threshold) = args.threshold {
+        check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
+    }
     let settings = Settings {
         name: args.name.clone(),
         formats,
         prune_vocabulary: args.prune_vocabulary,
+        threshold: args.threshold,
         origin: args.origin.as_deref().map(read).transpose()?,
         figures: args.figures.as_deref().map(read).transpose()?.unwrap_or(Value::Null),
         command: command(args),
@@ -107,6 +115,9 @@ fn command(args: &PackArgs) -> String {
     command += &format!(" --name {} --quant {}", args.name, args.quant);
     if args.prune_vocabulary {
         command += " --prune-vocabulary";
+    }
+    if let Some(threshold) = args.threshold {
+        command += &format!(" --threshold {threshold}");
     }
     for (option, path) in [("--origin", &args.origin), ("--figures", &args.figures)] {
         if let Some(path) = path {

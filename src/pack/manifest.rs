@@ -43,7 +43,8 @@ pub struct Manifest {
     pub golden: Golden,
     /// How it was trained: command, seed, data. Not interpreted.
     pub training: Value,
-    /// What `eval --json` prints of exactly these bytes; `null` where it was not measured. Not interpreted.
+    /// Figures of exactly these bytes, one object a set, named as `eval --json` names them; `null` where it was not
+    /// measured. Not interpreted.
     pub figures: Value,
     /// The command that wrote the pack.
     pub command: String,

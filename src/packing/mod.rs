@@ -6,6 +6,7 @@
 
 pub mod base;
 pub mod encode;
+pub mod figures;
 mod golden;
 mod vocabulary;
 pub mod weights;
@@ -30,9 +31,11 @@ pub struct Settings {
     pub formats: Formats,
     /// Leave out what English never becomes.
     pub prune_vocabulary: bool,
+    /// Least confidence that stays local; else what the base says.
+    pub threshold: Option<f32>,
     /// Where the weights come from; else what the base says.
     pub origin: Option<Origin>,
-    /// Figures of these very weights, as `eval --json` prints them.
+    /// What `eval --json` printed of these very weights; the manifest keeps what [`figures::condense`] leaves of it.
     pub figures: Value,
     /// The command, for the manifest.
     pub command: String,
@@ -55,7 +58,10 @@ pub struct Packed {
 /// # Errors
 /// `io`, `invalid_data` naming what is wrong with the base, `invalid_argument` for settings that do not work.
 pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
-    let base = Base::read(folder)?;
+    let mut base = Base::read(folder)?;
+    if let Some(threshold) = settings.threshold {
+        base.config.threshold = threshold;
+    }
     let before = base.vocabulary.pieces.len();
     let (vocabulary, kept) = if settings.prune_vocabulary {
         vocabulary::prune(&base.vocabulary)?
@@ -79,7 +85,7 @@ pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
         files: files(&gguf),
         golden,
         training: base.training,
-        figures: settings.figures,
+        figures: figures::condense(&settings.figures),
         command: settings.command,
     };
     manifest.check()?;

@@ -45,9 +45,13 @@ pub(crate) fn build(profile: Profile) -> Result<()> {
     setup::without_browser()?;
     let out = root().join("pkg").join("wasm");
     module("relayops-intent", NAME, &out, profile)?;
+    let wasm = out.join(format!("{NAME}_bg.wasm"));
+    if profile == Profile::Wasm {
+        compress(&wasm)?;
+    }
     copy_models()?;
     run(&mut npm(&["run", "--silent", "types"]))?;
-    print_size(&out.join(format!("{NAME}_bg.wasm")))
+    print_size(&wasm)
 }
 
 /// Builds the kernel suite that tests/web runs.
@@ -87,6 +91,18 @@ fn bindings(built: &Path, name: &str, out: &Path, profile: Profile) -> Result<()
     bindgen.remove_name_section(profile == Profile::Wasm).remove_producers_section(true);
     bindgen.web(true)?.generate(out).context("wasm-bindgen")?;
     fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())
+}
+
+/// Puts the brotli form beside a file, so that a server need not make it while a page waits.
+fn compress(file: &Path) -> Result<()> {
+    let packed = file.with_extension("wasm.br");
+    if packed.is_file() {
+        return Ok(());
+    }
+    let bytes = fs::read(file).with_context(|| file.display().to_string())?;
+    let mut out = Vec::new();
+    brotli::BrotliCompress(&mut bytes.as_slice(), &mut out, &brotli::enc::BrotliEncoderParams::default())?;
+    fs::write(&packed, out).with_context(|| packed.display().to_string())
 }
 
 /// Copies the packs that ship to pkg/models: npm takes no files from above its folder.

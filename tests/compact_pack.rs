@@ -1,0 +1,74 @@
+//! The pack that ships: its manifest says what is true of its bytes.
+
+use std::process::Command;
+
+use relayops_intent::builtin;
+use relayops_intent::packing::figures::condense;
+use serde_json::Value;
+
+/// Bytes of the whole pack, its manifest included.
+const LIMIT: u64 = 14_000_000;
+
+/// Equal, numbers but for what another platform's `exp` and `ln` may change.
+fn assert_same(at: &str, stated: &Value, printed: &Value) {
+    match (stated, printed) {
+        (Value::Object(a), Value::Object(b)) => {
+            assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>(), "{at}");
+            a.iter().for_each(|(key, value)| assert_same(&format!("{at}.{key}"), value, &b[key]));
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            assert_eq!(a.len(), b.len(), "{at}");
+            let pairs = a.iter().zip(b).enumerate();
+            pairs.for_each(|(index, (a, b))| assert_same(&format!("{at}[{index}]"), a, b));
+        }
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            assert!((a - b).abs() <= 1e-5, "{at}: the manifest says {a}, eval prints {b}");
+        }
+        _ => assert_eq!(stated, printed, "{at}"),
+    }
+}
+
+#[test]
+fn the_manifests_figures_are_what_eval_prints() {
+    let manifest = builtin::compact().unwrap().manifest().clone();
+    let sets = manifest.figures.as_array().unwrap();
+    let names: Vec<&str> = sets.iter().map(|set| set["set"].as_str().unwrap()).collect();
+    assert_eq!(names, ["held-out", "adversarial", "dev", "dev-calibrate"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_relayops-intent"))
+        .args(["eval", "--json", "--set"])
+        .args(&names)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_same("figures", &manifest.figures, &condense(&printed));
+}
+
+#[test]
+fn the_pack_is_small_enough_and_says_how_it_was_made() {
+    let loader = builtin::compact().unwrap();
+    let manifest = loader.manifest();
+    let size = manifest.total_bytes() + manifest.to_json().unwrap().len() as u64;
+    assert!(size <= LIMIT, "{size} bytes");
+    assert!(manifest.command.starts_with("relayops-intent pack "), "{}", manifest.command);
+    let training = manifest.training["command"].as_str().unwrap();
+    assert!(training.starts_with("relayops-intent train compact "), "{training}");
+    assert!(manifest.training["data"]["sha256"].as_str().is_some_and(|digest| digest.len() == 64));
+    assert_eq!(manifest.origin.licence, "Apache-2.0");
+}
+
+#[test]
+fn compact_is_the_model_where_none_is_named() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_relayops-intent")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let messages = ["my internet is down", "why was I charged twice"];
+    let plain = run(&["classify", messages[0], messages[1]]);
+    assert_eq!(plain, "{\"intent\": \"reset_device\"}\n{\"intent\": \"billing\"}\n");
+    assert_eq!(plain, run(&["classify", "--model", "compact", messages[0], messages[1]]));
+    let whole: Value = serde_json::from_str(&run(&["classify", "--json", messages[0]])).unwrap();
+    assert_eq!(whole["stage"], "compact");
+}
