@@ -122,7 +122,7 @@ fn name(folder: &Path) -> Result<String> {
 /// [`models_dir`], fetched from the hub where they are not there yet.
 ///
 /// # Errors
-/// `invalid_argument` for anything else, and those of [`fetch`](crate::fetch::fetch).
+/// `invalid_argument` for anything else, and those of [`fetch`].
 pub fn resolve(base: &str, progress: &mut dyn FnMut(&str, Progress)) -> Result<PathBuf> {
     let path = PathBuf::from(base);
     if path.is_dir() {

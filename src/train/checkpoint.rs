@@ -1,8 +1,9 @@
 //! Where a run stands, in one file that is whole or not there.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
@@ -54,17 +55,13 @@ impl Checkpoint {
     /// # Errors
     /// `io` naming the file.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let named = |(kind, weights): (&String, &Weights)| {
-            let name = |(name, tensor): (&String, &Tensor)| (format!("{kind}/{name}"), tensor.clone());
-            weights.iter().map(name).collect::<Vec<_>>()
-        };
-        let tensors: Vec<(String, Tensor)> = self.tensors.iter().flat_map(named).collect();
+        let mut tensors = Vec::new();
+        for (kind, weights) in &self.tensors {
+            tensors.extend(weights.iter().map(|(name, tensor)| (format!("{kind}/{name}"), tensor)));
+        }
         let state = serde_json::to_string(&self.state).map_err(failed)?;
         let metadata = HashMap::from([(STATE.to_owned(), state)]);
-        write_atomically(path, |partial| {
-            safetensors::serialize_to_file(tensors, Some(metadata), partial)
-                .map_err(|error| IntentError::io(path.display(), std::io::Error::other(error)))
-        })
+        write_tensors(path, tensors, Some(metadata))
     }
 
     /// Reads it.
@@ -90,28 +87,29 @@ impl Checkpoint {
     }
 }
 
-/// Writes a file under another name, then gives it its own.
-///
-/// # Errors
-/// Those of `write`, and `io` naming the file.
-pub fn write_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let io = |error| IntentError::io(path.display(), error);
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".part");
-    let partial = PathBuf::from(partial);
-    write(&partial)?;
-    std::fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(io)?;
-    std::fs::rename(&partial, path).map_err(io)
-}
-
-/// Writes a text file so that its name never stands for half of it.
+/// Writes a file under another name, then gives it its own, so that this never stands for half of it.
 ///
 /// # Errors
 /// `io` naming the file.
-pub fn write_text(path: &Path, text: &str) -> Result<()> {
-    write_atomically(path, |partial| {
-        let mut file =
-            std::fs::File::create(partial).map_err(|error| IntentError::io(path.display(), error))?;
-        file.write_all(text.as_bytes()).map_err(|error| IntentError::io(path.display(), error))
-    })
+pub fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+    let io = |error| IntentError::io(path.display(), error);
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".part");
+    let mut file = File::create(&partial).map_err(io)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(io)?;
+    std::fs::rename(&partial, path).map_err(io)
+}
+
+/// Writes tensors as a safetensors file, the same bytes for the same tensors.
+///
+/// # Errors
+/// `io` naming the file.
+pub fn write_tensors<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, &'a Tensor)>,
+    metadata: Option<HashMap<String, String>>,
+) -> Result<()> {
+    let bytes = safetensors::serialize(tensors, metadata)
+        .map_err(|error| IntentError::io(path.display(), std::io::Error::other(error)))?;
+    write_file(path, &bytes)
 }

@@ -63,14 +63,19 @@ impl BertConfig {
                 });
             }
         }
+        config.check_sizes(file)?;
+        Ok(config)
+    }
+
+    fn check_sizes(&self, file: &str) -> Result<()> {
         let sizes = [
-            ("vocab_size", config.vocab_size),
-            ("hidden_size", config.hidden_size),
-            ("num_hidden_layers", config.num_hidden_layers),
-            ("num_attention_heads", config.num_attention_heads),
-            ("intermediate_size", config.intermediate_size),
-            ("max_position_embeddings", config.max_position_embeddings),
-            ("type_vocab_size", config.type_vocab_size),
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("type_vocab_size", self.type_vocab_size),
         ];
         for (field, size) in sizes {
             if size == 0 || size > 1 << 24 {
@@ -80,18 +85,16 @@ impl BertConfig {
                 ));
             }
         }
-        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-            let detail = format!(
-                "{} heads do not divide a width of {}",
-                config.num_attention_heads, config.hidden_size
-            );
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            let detail =
+                format!("{} heads do not divide a width of {}", self.num_attention_heads, self.hidden_size);
             return Err(IntentError::config(format!("{file}: num_attention_heads"), detail));
         }
-        if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
-            let detail = format!("{} is not above 0 and below 1", config.layer_norm_eps);
+        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
+            let detail = format!("{} is not above 0 and below 1", self.layer_norm_eps);
             return Err(IntentError::config(format!("{file}: layer_norm_eps"), detail));
         }
-        Ok(config)
+        Ok(())
     }
 }
 

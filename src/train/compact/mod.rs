@@ -6,12 +6,12 @@ mod task;
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Var};
 use serde_json::json;
 
 use super::base::{Base, CONFIG, DEFAULT, TOKENIZER, WEIGHTS};
 use super::bert::weights::{HEAD_BIAS, HEAD_WEIGHT, joined, parted};
-use super::checkpoint::{write_atomically, write_text};
+use super::checkpoint::{write_file, write_tensors};
 use super::data::Data;
 use super::{CHECKPOINT, Event, Outcome, Parameter, Parameters, Run, Settings, Weights, failed};
 use crate::dataset::random::Random;
@@ -155,17 +155,13 @@ fn manifest(request: &Request, outcome: &Outcome, temperature: f32, parameters: 
 fn write(request: &Request, trained: &Weights, vocabulary: &[u32], manifest: &Manifest) -> Result<()> {
     let Request { base, out, .. } = request;
     let weights = parted(trained, base.weights.clone(), vocabulary)?;
-    let path = out.join(WEIGHTS);
-    write_atomically(&path, |partial| {
-        let tensors: Vec<(&String, &Tensor)> = weights.iter().collect();
-        safetensors::serialize_to_file(tensors, None, partial)
-            .map_err(|error| IntentError::io(path.display(), std::io::Error::other(error)))
-    })?;
-    write_text(&out.join(CONFIG), &base.config_json)?;
-    write_text(&out.join(TOKENIZER), &base.tokenizer_json)?;
+    let tensors = weights.iter().map(|(name, tensor)| (name.clone(), tensor));
+    write_tensors(&out.join(WEIGHTS), tensors, None)?;
+    write_file(&out.join(CONFIG), base.config_json.as_bytes())?;
+    write_file(&out.join(TOKENIZER), base.tokenizer_json.as_bytes())?;
     let mut text = serde_json::to_string_pretty(manifest).map_err(failed)?;
     text.push('\n');
-    write_text(&out.join(MANIFEST), &text)?;
+    write_file(&out.join(MANIFEST), text.as_bytes())?;
     let checkpoint = out.join(CHECKPOINT);
     std::fs::remove_file(&checkpoint).map_err(|error| IntentError::io(checkpoint.display(), error))
 }
