@@ -11,8 +11,13 @@ use relayops_intent::tokenizer::TokenId;
 use relayops_testkit::{QWEN_05B, real_model};
 use serde_json::Value;
 
-/// Builds of llama.cpp for different instruction sets differ from each other by up to 0.45 here.
-const TOLERANCE: f64 = 0.3;
+/// Builds of llama.cpp for different instruction sets differ from each other by up to 0.45 here: a last bit decides how
+/// an activation is rounded, and 24 layers make much of it. So one value says little, and the mean is bounded too, which
+/// hardly depends on such chances (0.06 to 0.07 over orders of summation and exponentials tried).
+const TOLERANCE: f64 = 0.45;
+const MEAN_TOLERANCE: f64 = 0.1;
+/// Where the best label leads by more, in log-probability, the labels must be the same.
+const CLEAR_LEAD: f64 = 0.6;
 
 fn ids(value: &Value) -> Vec<TokenId> {
     value.as_array().unwrap().iter().map(|id| TokenId(u32::try_from(id.as_u64().unwrap()).unwrap())).collect()
@@ -82,11 +87,11 @@ fn parting_nodes_agree_with_llama_cpp() {
             let difference = (f64::from(*log_probability).exp() - expected).abs();
             assert!(difference <= 0.1, "{message}: {difference}, llama.cpp {expected:?}");
         }
-        // A flip is possible only where the two best are closer than the tolerance.
-        if (ranked[0] / ranked[1]).ln() > 2.0 * TOLERANCE {
+        if (ranked[0] / ranked[1]).ln() > CLEAR_LEAD {
             let label = fixture["labels"][argmax(&scores.log_probabilities)].as_str();
             assert_eq!(label, item["label"].as_str(), "{message}: {expected:?}");
         }
     }
+    assert!(sum / count <= MEAN_TOLERANCE, "mean difference {}", sum / count);
     println!("against llama.cpp: worst {worst:.3}, mean {:.3} over {count} log-probabilities", sum / count);
 }

@@ -156,54 +156,35 @@ impl Sizes {
 }
 
 impl Vocabulary {
-    /// Reads a `tokenizer.json`; other preparations of the text than uncased BERT's are refused, because a GGUF file has
-    /// no place to say so.
+    /// Reads a `tokenizer.json` of uncased BERT's kind.
     fn read(path: &Path) -> Result<Self> {
         let spec: Value = json(path)?;
-        let at = |pointer: &str| spec.pointer(pointer).cloned().unwrap_or_default();
-        for (pointer, allowed) in [
-            ("/model/type", vec![Value::from("WordPiece"), Value::Null]),
-            ("/model/continuing_subword_prefix", vec![Value::from("##")]),
-            ("/model/max_input_chars_per_word", vec![Value::from(MAX_WORD_CHARS)]),
-            ("/normalizer/type", vec![Value::from("BertNormalizer")]),
-            ("/normalizer/clean_text", vec![Value::from(true)]),
-            ("/normalizer/handle_chinese_chars", vec![Value::from(true)]),
-            ("/normalizer/lowercase", vec![Value::from(true)]),
-            ("/normalizer/strip_accents", vec![Value::Null, Value::from(true)]),
-            ("/pre_tokenizer/type", vec![Value::from("BertPreTokenizer")]),
-        ] {
-            if !allowed.contains(&at(pointer)) {
-                let place = format!("{}: {pointer}", path.display());
-                return Err(IntentError::data(place, format!("{} is not uncased BERT's", at(pointer))));
-            }
-        }
+        check_preparation(path, &spec)?;
         let fault =
-            |field: &str, detail: String| IntentError::data(format!("{}: {field}", path.display()), detail);
-        let vocab: HashMap<String, usize> = serde_json::from_value(at("/model/vocab"))
-            .map_err(|error| fault("/model/vocab", error.to_string()))?;
+            |field: &str, detail: &str| IntentError::data(format!("{}: {field}", path.display()), detail);
+        let part = |pointer: &str| spec.pointer(pointer).cloned().unwrap_or_default();
+        let vocab: HashMap<String, usize> = serde_json::from_value(part("/model/vocab"))
+            .map_err(|error| fault("/model/vocab", &error.to_string()))?;
         let mut pieces = vec![None; vocab.len()];
         for (piece, id) in &vocab {
             match pieces.get_mut(*id) {
                 Some(slot @ None) => *slot = Some(piece.clone()),
-                _ => return Err(fault("/model/vocab", format!("the ids are not 0 to {}", vocab.len() - 1))),
+                _ => return Err(fault("/model/vocab", "the ids are not 0, 1, 2 and so on")),
             }
         }
-        let added: Vec<Added> = serde_json::from_value(at("/added_tokens"))
-            .map_err(|error| fault("/added_tokens", error.to_string()))?;
-        let mut control: Vec<usize> = Vec::new();
-        for token in added {
-            if vocab.get(&token.content) != Some(&token.id) {
-                return Err(fault("/added_tokens", format!("{:?} is not in the vocabulary", token.content)));
-            }
-            control.push(token.id);
+        let added: Vec<Added> = serde_json::from_value(part("/added_tokens"))
+            .map_err(|error| fault("/added_tokens", &error.to_string()))?;
+        if let Some(token) = added.iter().find(|token| vocab.get(&token.content) != Some(&token.id)) {
+            return Err(fault("/added_tokens", &format!("{:?} is not in the vocabulary", token.content)));
         }
+        let mut control: Vec<usize> = added.into_iter().map(|token| token.id).collect();
         control.sort_unstable();
         let special = |spelling: &str| {
             let id = vocab.get(spelling).copied().filter(|id| control.contains(id));
-            id.ok_or_else(|| fault("/added_tokens", format!("{spelling} is missing")))
+            id.ok_or_else(|| fault("/added_tokens", &format!("{spelling} is missing")))
         };
         Ok(Self {
-            unknown: special(at("/model/unk_token").as_str().unwrap_or("[UNK]"))?,
+            unknown: special(part("/model/unk_token").as_str().unwrap_or("[UNK]"))?,
             cls: special("[CLS]")?,
             sep: special("[SEP]")?,
             pad: special("[PAD]")?,
@@ -211,6 +192,28 @@ impl Vocabulary {
             control,
         })
     }
+}
+
+/// Refuses other preparations of the text than uncased BERT's: a GGUF file has no place to say so.
+fn check_preparation(path: &Path, spec: &Value) -> Result<()> {
+    for (pointer, allowed) in [
+        ("/model/type", vec![Value::from("WordPiece"), Value::Null]),
+        ("/model/continuing_subword_prefix", vec![Value::from("##")]),
+        ("/model/max_input_chars_per_word", vec![Value::from(MAX_WORD_CHARS)]),
+        ("/normalizer/type", vec![Value::from("BertNormalizer")]),
+        ("/normalizer/clean_text", vec![Value::from(true)]),
+        ("/normalizer/handle_chinese_chars", vec![Value::from(true)]),
+        ("/normalizer/lowercase", vec![Value::from(true)]),
+        ("/normalizer/strip_accents", vec![Value::Null, Value::from(true)]),
+        ("/pre_tokenizer/type", vec![Value::from("BertPreTokenizer")]),
+    ] {
+        let value = spec.pointer(pointer).unwrap_or(&Value::Null);
+        if !allowed.contains(value) {
+            let place = format!("{}: {pointer}", path.display());
+            return Err(IntentError::data(place, format!("{value} is not uncased BERT's")));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]

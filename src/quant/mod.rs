@@ -1,10 +1,10 @@
 //! Quantized matrices and the one matrix product that runs on them.
 //!
 //! Weights stay in the bytes of the file, or are put into the kernels' order once at load ([`tile`]). A product of the
-//! former decodes a few weight rows at a time into a scratch that stays in the nearest caches ([`decode`]) and multiplies them with activations rounded to 8 bits
-//! ([`activations`]) by the best integer dot kernel of this machine ([`dot`]). Each weight is decoded once
-//! per product, however many activation rows there are, and nothing is requantized: the only rounding beside
-//! the file's own is that of the activations.
+//! former decodes a few weight rows at a time into a scratch that stays in the nearest caches ([`decode`]); either is
+//! multiplied with activations rounded to 8 bits ([`activations`]) by the best integer dot kernel of this machine
+//! ([`dot`]). Each weight is decoded once per product, however many activation rows there are, and nothing is
+//! requantized: the only rounding beside the file's own is that of the activations.
 
 pub mod activations;
 pub mod decode;

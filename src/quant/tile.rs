@@ -2,7 +2,7 @@
 //!
 //! A tile is [`TILE_ROWS`] weight rows, interleaved by pairs of columns: one vector register holds one pair of each row,
 //! is multiplied with one pair of a token, and adds up one sum a row, so that nothing is added across a register. Tiles
-//! are decoded for each product ([`DecodedTile`](super::decode::DecodedTile)), or once at load ([`TiledMatrix`]) for
+//! are decoded for each product ([`DecodedTile`]), or once at load ([`TiledMatrix`]) for
 //! models that are small enough to take a byte a weight.
 
 use super::decode::DecodedTile;

@@ -6,6 +6,9 @@ use super::{elementwise, math};
 use crate::backend::{Heads, Visible};
 use crate::quant::dot_f32;
 
+/// Multiplications a task takes at least.
+const TASK_MULTIPLICATIONS: usize = 1 << 19;
+
 /// `q` is `[rows, query heads * dim]`, `keys` and `values` are `[slots, kv heads * dim]`; returns the shape of `q`.
 pub(super) fn attention(
     q: &[f32],
@@ -16,7 +19,10 @@ pub(super) fn attention(
 ) -> Vec<f32> {
     let mut out = vec![0.0; q.len()];
     let width = heads.query * heads.dim;
-    let rows = out.par_chunks_mut(width).zip(q.par_chunks(width)).zip(visible);
+    // Together, where the whole is too little to be worth handing over.
+    let slots = keys.len() / (heads.kv * heads.dim).max(1);
+    let least = (TASK_MULTIPLICATIONS / (2 * slots * width).max(1)).max(1);
+    let rows = out.par_chunks_mut(width).zip(q.par_chunks(width)).zip(visible).with_min_len(least);
     rows.for_each(|((out, q), visible)| {
         let mut weights = Vec::new();
         for (head, (out, q)) in out.chunks_exact_mut(heads.dim).zip(q.chunks_exact(heads.dim)).enumerate() {

@@ -6,7 +6,7 @@ use super::math;
 use crate::quant::dot_f32;
 
 /// Values a task takes.
-const TASK: usize = 4096;
+const TASK: usize = 16_384;
 
 /// `row / sqrt(mean(row^2) + eps) * weight`, in place.
 pub(super) fn rms_norm(row: &mut [f32], weight: &[f32], eps: f32) {

