@@ -165,7 +165,13 @@ fn repeats<T: PartialEq>(given: &[T]) -> bool {
 }
 
 fn sets(args: &EvalArgs) -> Result<Vec<EvalSet>> {
-    let labels = args.config.labels()?;
+    let labels = model::labels(&args.models, &args.config)?;
+    let own = labels != IntentConfig::default().labels;
+    if own && (!args.sets.is_empty() || args.jsonl.is_empty()) {
+        let detail =
+            "the built-in sets have other labels than the model; give messages of its own with --jsonl";
+        return Err(IntentError::argument("--set", detail));
+    }
     let named = if args.sets.is_empty() && args.jsonl.is_empty() {
         vec![BuiltIn::HeldOut, BuiltIn::Adversarial]
     } else {

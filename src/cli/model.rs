@@ -13,6 +13,7 @@ use crate::eval::Evaluator;
 use crate::eval::identity::{FileIdentity, ModelIdentity, TrainedOn};
 use crate::loader::{Loader, PackLoader};
 use crate::pack::IntentConfig;
+use crate::pack::Manifest;
 use crate::pack::manifest::MANIFEST;
 use crate::{IntentError, Result};
 
@@ -123,6 +124,34 @@ fn kind(name: &str) -> Result<Kind> {
         "--model",
         format!("{name:?} is neither compact, keyword, complement-nb, a GGUF file nor a pack's folder"),
     ))
+}
+
+/// The labels that all the models answer with.
+///
+/// # Errors
+/// `invalid_argument` where they differ, and the errors of reading a pack's manifest.
+pub(super) fn labels(names: &[String], args: &ConfigArgs) -> Result<Vec<String>> {
+    let mut common: Option<Vec<String>> = None;
+    for name in names {
+        let labels = match kind(name)? {
+            Kind::Pack(Pack::Folder(path)) => {
+                Manifest::from_json(read(&path.join(MANIFEST))?.as_bytes())?.config.labels
+            }
+            Kind::File(_) => args.labels()?,
+            Kind::Baseline(_) | Kind::Pack(Pack::Compact) => IntentConfig::default().labels,
+        };
+        match &common {
+            None => common = Some(labels),
+            Some(others) if *others == labels => {}
+            Some(_) => {
+                return Err(IntentError::argument(
+                    "--model",
+                    format!("{name} has other labels than the models before it"),
+                ));
+            }
+        }
+    }
+    common.map_or_else(|| args.labels(), Ok)
 }
 
 /// Checks names before any model is read.

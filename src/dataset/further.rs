@@ -24,10 +24,10 @@ impl Held {
         Self { all: Index::new(held.chain(hard.iter().copied())), hard: Index::new(hard.iter().copied()) }
     }
 
-    /// Whether `text` is near none of them and quotes none of the evaluation sets.
+    /// Whether `text` is near none of them, and quotes and holds none of the evaluation sets'.
     pub(super) fn is_clear(&self, text: &str) -> bool {
         let near = self.all.nearest(&[text]).into_iter().flatten().any(Pair::is_near);
-        !near && self.hard.quoted(text).is_none()
+        !near && self.hard.quoted(text).is_none() && self.hard.held(text).is_none()
     }
 }
 

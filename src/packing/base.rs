@@ -147,6 +147,17 @@ impl Sizes {
                 return Err(IntentError::data(place(field), format!("{value:?}; {expected:?} is run")));
             }
         }
+        for (field, value, limit) in [
+            ("hidden_size", self.hidden_size, 1 << 14),
+            ("num_hidden_layers", self.num_hidden_layers, 1 << 8),
+            ("num_attention_heads", self.num_attention_heads, 1 << 8),
+            ("intermediate_size", self.intermediate_size, 1 << 16),
+            ("type_vocab_size", self.type_vocab_size, 1 << 8),
+        ] {
+            if !(1..=limit).contains(&value) {
+                return Err(IntentError::data(place(field), format!("{value} is not 1 to {limit}")));
+            }
+        }
         if !(3..=MAX_POSITIONS).contains(&self.max_position_embeddings) {
             let detail = format!("{} is not 3 to {MAX_POSITIONS}", self.max_position_embeddings);
             return Err(IntentError::data(place("max_position_embeddings"), detail));

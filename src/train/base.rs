@@ -49,6 +49,12 @@ pub struct Base {
 }
 
 impl Base {
+    /// The licence of weights that are known by their digest, an SPDX expression.
+    #[must_use]
+    pub fn licence(&self) -> Option<&'static str> {
+        FILES.iter().any(|(_, _, sha256)| *sha256 == self.sha256).then_some("Apache-2.0")
+    }
+
     /// Reads a folder with `config.json`, `model.safetensors` and `tokenizer.json`; messages are cut to `max_tokens`.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::path::Path;
 use candle_core::{Device, Var};
 use serde_json::json;
 
-use super::base::{Base, CONFIG, DEFAULT, TOKENIZER, WEIGHTS};
+use super::base::{Base, CONFIG, TOKENIZER, WEIGHTS};
 use super::bert::weights::{HEAD_BIAS, HEAD_WEIGHT, joined, parted};
 use super::checkpoint::{write_file, write_tensors};
 use super::data::Data;
@@ -129,7 +129,6 @@ fn manifest(request: &Request, outcome: &Outcome, temperature: f32, parameters: 
     let Request { base, data, hyper, out, .. } = request;
     let out =
         out.file_name().map_or_else(|| "compact".to_owned(), |name| name.to_string_lossy().into_owned());
-    let known = DEFAULT.rsplit('/').next() == Some(base.name.as_str());
     Ok(Manifest {
         labels: data.labels.clone(),
         temperature,
@@ -141,7 +140,7 @@ fn manifest(request: &Request, outcome: &Outcome, temperature: f32, parameters: 
             base: Origin {
                 name: base.name.clone(),
                 sha256: base.sha256.clone(),
-                licence: known.then(|| "Apache-2.0".to_owned()),
+                licence: base.licence().map(str::to_owned),
             },
             data: data.account.clone(),
             hyperparameters: (*hyper).clone(),

@@ -122,9 +122,11 @@ test('native and browser agree on every label and route of all sets', async () =
     const flips = [];
     for (const [index, ours] of browser.entries()) {
       const theirs = native[index];
-      if (ours.intent !== theirs.intent || ours.decision.route !== theirs.decision.route) flips.push(texts[index]);
-      for (const [label, share] of Object.entries(ours.probabilities ?? {})) {
-        worst = Math.max(worst, Math.abs(share - (theirs.probabilities?.[label] ?? NaN)));
+      if (ours.intent !== theirs.intent) flips.push(texts[index]);
+      assert.deepEqual(ours.decision, theirs.decision, texts[index]);
+      assert.ok(ours.probabilities && theirs.probabilities, texts[index]);
+      for (const [label, share] of Object.entries(ours.probabilities)) {
+        worst = Math.max(worst, Math.abs(share - theirs.probabilities[label]));
       }
     }
     console.log(`MEASURED compact, native and browser: ${texts.length} messages, ${flips.length} flips, largest difference ${worst}`);
