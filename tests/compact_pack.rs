@@ -71,7 +71,6 @@ fn plain_messages_take_the_route_that_anyone_would_expect() {
         ("good morning", "greeting"),
         ("thank you so much", "greeting"),
         ("bye", "greeting"),
-        ("restart my router", "reset_device"),
         ("my internet is down", "reset_device"),
         ("please reset the modem", "reset_device"),
         ("is my router online?", "device_status"),
