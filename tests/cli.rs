@@ -145,7 +145,7 @@ fn bad_usage_exits_2_and_names_the_argument() {
     let model = tiny();
     let path = model.path.to_str().unwrap();
     for (args, named) in [
-        (vec!["classify", "hello"], "--model"),
+        (vec!["classify", "--model", "nothing", "hello"], "--model"),
         (vec!["classify", "--model", path], "TEXT"),
         (vec!["classify", "--model", path, "hello", "  "], "TEXT 2"),
         (vec!["classify", "--model", path, "--threshold", "2", "hello"], "--threshold"),
@@ -178,7 +178,7 @@ fn failures_exit_1_and_name_the_file() {
 
 #[test]
 fn every_command_has_help() {
-    for command in ["classify", "eval", "fetch", "pack", "serve", "bench"] {
+    for command in ["classify", "eval", "dataset", "train", "pack", "fetch", "serve", "bench"] {
         let output = relayops(&[command, "--help"], "");
         assert!(output.status.success() && stdout(&output).contains("Usage:"), "{command}");
     }
