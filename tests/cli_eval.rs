@@ -113,7 +113,15 @@ fn without_json_it_is_a_table_and_a_report_is_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let lines = file(folder.path(), "lines.jsonl", LINES);
     let report = folder.path().join("deep/report");
-    let output = relayops(&["eval", "--jsonl", &lines, "--report", report.to_str().unwrap()]);
+    let output = relayops(&[
+        "eval",
+        "--model",
+        "complement-nb",
+        "--jsonl",
+        &lines,
+        "--report",
+        report.to_str().unwrap(),
+    ]);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
     let tables = text.lines().filter(|line| line.starts_with(' ') || line.starts_with('─'));

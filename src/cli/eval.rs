@@ -24,7 +24,8 @@ use crate::{IntentError, Result};
 #[derive(Args)]
 pub(super) struct EvalArgs {
     /// compact, keyword, complement-nb, a pack's folder or a model file (GGUF); several are compared.
-    #[arg(long = "model", value_name = "M", num_args = 1.., default_value = COMPACT)]
+    #[arg(long = "model", value_name = "M", num_args = 1.., default_value = COMPACT,
+        default_value_if("cross_validate", "true", "complement-nb"))]
     models: Vec<String>,
     #[command(flatten)]
     config: ConfigArgs,
