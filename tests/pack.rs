@@ -422,7 +422,7 @@ fn the_command_makes_a_pack_that_classify_and_bench_take() {
     let at = |name: &str| folder.path().join(name).display().to_string();
     let model = TinyBert { positions: 512, ..TinyBert::default() };
     model.write_folder(&folder.path().join("base")).unwrap();
-    std::fs::write(folder.path().join("figures.json"), r#"{"n": 3, "accuracy": 0.5}"#).unwrap();
+    std::fs::write(folder.path().join("figures.json"), r#"{"model": "x", "n": 3, "accuracy": 0.5, "errors": []}"#).unwrap();
     let (base, out, figures) = (at("base"), at("out"), at("figures.json"));
     let arguments = ["pack", "--base", &base, "--out", &out, "--prune-vocabulary", "--figures", &figures];
     let (code, stdout, stderr) = run(&arguments);
@@ -432,7 +432,7 @@ fn the_command_makes_a_pack_that_classify_and_bench_take() {
     }
     let manifest: Value =
         serde_json::from_slice(&std::fs::read(folder.path().join("out/pack.json")).unwrap()).unwrap();
-    assert_eq!(manifest["figures"], json!({ "n": 3, "accuracy": 0.5 }));
+    assert_eq!(manifest["figures"], json!([{ "n": 3, "accuracy": 0.5 }]));
     assert_eq!(manifest["name"], "compact");
     assert!(manifest["command"].as_str().unwrap().contains("--prune-vocabulary"));
     let (_, stdout, _) = run(&[&arguments[..], &["--json"]].concat());
