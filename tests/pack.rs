@@ -422,7 +422,11 @@ fn the_command_makes_a_pack_that_classify_and_bench_take() {
     let at = |name: &str| folder.path().join(name).display().to_string();
     let model = TinyBert { positions: 512, ..TinyBert::default() };
     model.write_folder(&folder.path().join("base")).unwrap();
-    std::fs::write(folder.path().join("figures.json"), r#"{"model": "x", "n": 3, "accuracy": 0.5, "errors": []}"#).unwrap();
+    std::fs::write(
+        folder.path().join("figures.json"),
+        r#"{"model": "x", "n": 3, "accuracy": 0.5, "errors": []}"#,
+    )
+    .unwrap();
     let (base, out, figures) = (at("base"), at("out"), at("figures.json"));
     let arguments = ["pack", "--base", &base, "--out", &out, "--prune-vocabulary", "--figures", &figures];
     let (code, stdout, stderr) = run(&arguments);
