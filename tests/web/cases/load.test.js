@@ -166,6 +166,7 @@ test('bad options are named before anything starts', async () => {
         ['threshold', { pack, threshold: NaN }],
         ['config', { pack, config: 'x' }],
         ['config', { pack, config: circular }],
+        ['config', { config: {} }],
         ['signal', { pack, signal: {} }],
         ['onProgress', { pack, onProgress: 1 }],
       ];
