@@ -29,13 +29,13 @@ pub struct State {
     pub step: usize,
     /// Steps taken in all.
     pub steps: usize,
-    /// Sum of the losses of the epoch's steps, as the bits of a 64-bit float: text would round.
+    /// Sum of the losses of the steps since the last figures, as the bits of a 64-bit float: text would round.
     pub loss_bits: u64,
     /// Weights in the average.
     pub averaged: usize,
-    /// Figures of the epochs that are finished.
+    /// Figures of the epochs that are finished, and of the evaluations within them.
     pub epochs: Vec<serde_json::Value>,
-    /// The epoch whose weights are the best so far.
+    /// Which of them are the best so far.
     pub best: Option<usize>,
     /// Length of the log in bytes.
     pub log: u64,

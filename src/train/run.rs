@@ -53,8 +53,8 @@ pub trait Task {
     /// `training`.
     fn step(&mut self, parameters: &Parameters, position: Position) -> Result<Step>;
 
-    /// Figures of weights at the end of an epoch (from 0), an object; numbers of at most six decimals, which survive a
-    /// checkpoint.
+    /// Figures of weights in or at the end of an epoch (from 0), an object; numbers of at most six decimals, which
+    /// survive a checkpoint.
     ///
     /// # Errors
     /// `training`.
@@ -77,8 +77,12 @@ pub struct Settings {
     pub decay: Decay,
     /// Averaging of weights.
     pub averaging: Averaging,
-    /// Keep the weights of the best epoch rather than the last one's.
+    /// Keep the weights with the best figures rather than the last ones.
     pub keep_best: bool,
+    /// Steps between figures within an epoch; 0 for none but at the ends of epochs.
+    pub evaluate_every: usize,
+    /// Stop when the best figures are so many evaluations old; 0 for never. Needs `keep_best`.
+    pub patience: usize,
     /// Steps between checkpoints; there is one at the end of each epoch anyway.
     pub checkpoint_every: usize,
     /// What the run is made of: a checkpoint of another one is refused.
@@ -102,7 +106,7 @@ pub enum Event<'a> {
         /// Its loss.
         loss: f64,
     },
-    /// An epoch is finished.
+    /// An epoch is finished, or so many steps of one are taken.
     Epoch {
         /// Its figures.
         figures: &'a Value,
@@ -113,9 +117,9 @@ pub enum Event<'a> {
 pub struct Outcome {
     /// The weights to keep.
     pub weights: Weights,
-    /// Figures of each epoch.
+    /// Figures of each epoch, and of the evaluations within it.
     pub epochs: Vec<Value>,
-    /// The epoch (from 1) that the weights are of.
+    /// Which of them (from 1) the weights are of.
     pub kept: usize,
 }
 
@@ -189,15 +193,21 @@ impl<'a, T: Task> Run<'a, T> {
     /// Those of the task, and `io`.
     pub fn finish(mut self, observe: &mut dyn FnMut(Event) -> Result<()>) -> Result<Outcome> {
         observe(Event::Start { steps: self.state.steps, of: self.schedule.steps })?;
-        while self.state.epoch < self.settings.epochs {
+        while self.state.epoch < self.settings.epochs && !self.is_over() {
             self.epoch(observe)?;
         }
-        let last = self.settings.epochs;
+        let last = self.state.epochs.len();
         let (weights, kept) = match (self.best.take(), self.state.best) {
-            (Some(best), Some(epoch)) if self.settings.keep_best => (best, epoch + 1),
+            (Some(best), Some(index)) if self.settings.keep_best => (best, index + 1),
             _ => (self.candidate().clone_weights()?, last),
         };
         Ok(Outcome { weights, epochs: self.state.epochs, kept })
+    }
+
+    /// Whether waiting for better figures has taken too long.
+    fn is_over(&self) -> bool {
+        let since = |best: usize| self.state.epochs.len().saturating_sub(best + 1);
+        self.settings.patience > 0 && self.state.best.is_some_and(|best| since(best) >= self.settings.patience)
     }
 
     /// The weights that would be kept if the run ended now.
@@ -206,23 +216,50 @@ impl<'a, T: Task> Run<'a, T> {
     }
 
     fn epoch(&mut self, observe: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
-        while self.state.step < self.task.steps() {
+        let steps = self.task.steps();
+        while self.state.step < steps {
             self.step(observe)?;
-            let due = self.state.steps.is_multiple_of(self.settings.checkpoint_every.max(1));
-            if due && self.state.step < self.task.steps() {
+            let due = |every: usize, steps: usize| every > 0 && steps.is_multiple_of(every);
+            if self.state.step == steps {
+                break;
+            }
+            let look = due(self.settings.evaluate_every, self.state.step);
+            if look {
+                self.evaluate(observe)?;
+            }
+            if look || due(self.settings.checkpoint_every.max(1), self.state.steps) {
                 self.save()?;
+            }
+            if self.is_over() {
+                return Ok(());
             }
         }
         self.average.after_epoch(self.parameters, self.state.epoch, self.settings.epochs)?;
+        self.evaluate(observe)?;
+        self.state.epoch += 1;
+        self.state.step = 0;
+        self.save()
+    }
+
+    /// Takes figures, and the weights if they are the best so far.
+    fn evaluate(&mut self, observe: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
         let weights = self.candidate().weights();
         let started = Instant::now();
         let mut figures = self.task.evaluate(&weights, self.state.epoch)?;
         if let Some(object) = figures.as_object_mut() {
+            let every = self.settings.evaluate_every;
+            let since = self.state.step.checked_rem(every).map_or(self.state.step, |rest| {
+                if rest == 0 { every } else { rest }
+            });
             #[expect(clippy::cast_precision_loss, reason = "a count of steps")]
-            let mean = f64::from_bits(self.state.loss_bits) / self.state.step.max(1) as f64;
+            let mean = f64::from_bits(self.state.loss_bits) / since.max(1) as f64;
             object.insert("epoch".to_owned(), json!(self.state.epoch + 1));
+            if every > 0 {
+                object.insert("steps".to_owned(), json!(self.state.steps));
+            }
             object.insert("loss".to_owned(), json!(rounded(mean)));
         }
+        self.state.loss_bits = 0;
         let mut line = figures.clone();
         if let Some(object) = line.as_object_mut() {
             object.insert("evaluation_seconds".to_owned(), json!(rounded(started.elapsed().as_secs_f64())));
@@ -232,13 +269,10 @@ impl<'a, T: Task> Run<'a, T> {
         let best = self.state.best.and_then(|best| self.state.epochs.get(best));
         if self.settings.keep_best && best.is_none_or(|best| self.task.better(&figures, best)) {
             self.best = Some(self.candidate().clone_weights()?);
-            self.state.best = Some(self.state.epoch);
+            self.state.best = Some(self.state.epochs.len());
         }
         self.state.epochs.push(figures);
-        self.state.epoch += 1;
-        self.state.step = 0;
-        self.state.loss_bits = 0;
-        self.save()
+        Ok(())
     }
 
     fn step(&mut self, observe: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {

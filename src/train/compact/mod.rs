@@ -63,6 +63,8 @@ pub fn train(request: &Request, observe: &mut dyn FnMut(Event) -> Result<()>) ->
         decay: hyper.decay,
         averaging: hyper.averaging(),
         keep_best: hyper.keep == Keep::Best,
+        evaluate_every: 0,
+        patience: 0,
         checkpoint_every: request.checkpoint_every,
         run: json!({"base": base.sha256, "data": data.account, "hyperparameters": hyper}),
     };
