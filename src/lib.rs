@@ -23,12 +23,13 @@
 //! | task | [`loader`], [`classifier`], [`scoring`], [`encoder`] |
 //! | text | [`prompt`], [`trie`], [`tokenizer`], [`message`] |
 //! | model | [`model`], written in the coarse operations of [`backend`] |
-//! | data | [`pack`] (labels, prompt, calibration, policy, manifests), [`gguf`] (files as they stream in) |
+//! | data | [`pack`] (labels, prompt, calibration, policy, manifests), [`gguf`] (files as they stream in), [`adapter`] |
 //! | numbers | [`quant`]: block formats, the matrix product and its kernels |
 //!
 //! [`gate`] and [`error`](IntentError) depend on nothing. Labels, prompt, temperature, threshold and policy are data
 //! ([`pack::IntentConfig`]): another taxonomy is another file, not another program.
 
+pub mod adapter;
 pub mod backend;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod baselines;
@@ -47,6 +48,8 @@ pub mod eval;
 pub mod fetch;
 pub mod gate;
 pub mod gguf;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod hub;
 pub mod loader;
 pub mod message;
 pub mod model;

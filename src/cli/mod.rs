@@ -13,6 +13,7 @@ mod pack;
 mod progress;
 mod serve;
 mod train;
+mod train_lora;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -30,10 +30,15 @@ pub(super) struct ConfigArgs {
 
 impl ConfigArgs {
     fn read(&self) -> Result<IntentConfig> {
+        self.read_or(IntentConfig::default)
+    }
+
+    /// The configuration that is asked for, on the ground of `default` where no file is given.
+    pub(super) fn read_or(&self, default: impl FnOnce() -> IntentConfig) -> Result<IntentConfig> {
         let mut config = match &self.config {
             Some(path) => IntentConfig::from_json(&read(path)?)
                 .map_err(|error| IntentError::config(path.display().to_string(), error))?,
-            None => IntentConfig::default(),
+            None => default(),
         };
         if let Some(path) = &self.system_prompt {
             let text = read(path)?;

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use serde_json::Value;
 
-use super::{progress, say};
+use super::{progress, say, train_lora};
 use crate::train::base::{self, Base};
 use crate::train::compact::{self, Hyperparameters, MANIFEST, Manifest, Request};
 use crate::train::data::Data;
@@ -25,6 +25,7 @@ pub(super) struct TrainArgs {
 #[derive(Subcommand)]
 enum Model {
     Compact(Box<CompactArgs>),
+    Lora(Box<train_lora::LoraArgs>),
 }
 
 /// Fine-tune a small encoder (BERT) with mean pooling and a linear head.
@@ -62,9 +63,15 @@ struct CompactArgs {
 }
 
 pub(super) fn run(args: &TrainArgs) -> Result<ExitCode> {
-    let Model::Compact(args) = &args.model;
+    match &args.model {
+        Model::Compact(args) => compact(args),
+        Model::Lora(args) => train_lora::run(args),
+    }
+}
+
+fn compact(args: &CompactArgs) -> Result<ExitCode> {
     args.hyper.check()?;
-    check_folder(args)?;
+    check_folder(&args.out, args.resume, args.overwrite)?;
     let folder = resolved(&args.base)?;
     let base = Base::read(&folder, args.hyper.max_tokens)?;
     let data = Data::read(args.hyper.extra, args.hyper.templates)?;
@@ -85,7 +92,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<ExitCode> {
         resume: args.resume,
         checkpoint_every: args.checkpoint_every,
     };
-    let manifest = watched(&request, args.choose)?;
+    let manifest = watched(args.choose, |observe| compact::train(&request, observe))?;
     report(args, &manifest)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -103,10 +110,10 @@ fn resolved(base: &str) -> Result<PathBuf> {
 }
 
 /// A run is hours of work at most and minutes at least: none is replaced unasked.
-fn check_folder(args: &CompactArgs) -> Result<()> {
-    let has = |file: &str| args.out.join(file).exists();
-    let folder = args.out.display();
-    if args.resume {
+pub(super) fn check_folder(out: &Path, resume: bool, overwrite: bool) -> Result<()> {
+    let has = |file: &str| out.join(file).exists();
+    let folder = out.display();
+    if resume {
         if has(CHECKPOINT) {
             return Ok(());
         }
@@ -114,7 +121,7 @@ fn check_folder(args: &CompactArgs) -> Result<()> {
         return Err(IntentError::argument("--resume", format!("{folder}: {why}")));
     }
     let found = [CHECKPOINT, MANIFEST].into_iter().find(|file| has(file));
-    match found.filter(|_| !args.overwrite) {
+    match found.filter(|_| !overwrite) {
         None => Ok(()),
         Some(CHECKPOINT) => Err(IntentError::argument(
             "--out",
@@ -127,10 +134,13 @@ fn check_folder(args: &CompactArgs) -> Result<()> {
 }
 
 /// Trains behind a progress bar.
-fn watched(request: &Request, choose: bool) -> Result<Manifest> {
+pub(super) fn watched<M>(
+    choose: bool,
+    train: impl FnOnce(&mut dyn FnMut(Event) -> Result<()>) -> Result<M>,
+) -> Result<M> {
     let bar = progress::bar(Some(0), "{bar:32} step {pos} of {len}, loss {msg}, {elapsed} gone, {eta} left");
     let started = Instant::now();
-    let manifest = compact::train(request, &mut |event| {
+    let manifest = train(&mut |event| {
         match event {
             Event::Start { steps, of } => {
                 bar.set_length(of as u64);

@@ -13,7 +13,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    pub(super) fn new(file: &str, values: HashMap<String, Value>) -> Self {
+    pub(crate) fn new(file: &str, values: HashMap<String, Value>) -> Self {
         Self { file: file.to_owned(), values }
     }
 

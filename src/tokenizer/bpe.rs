@@ -14,7 +14,7 @@ use crate::gguf::Metadata;
 use crate::{IntentError, Result};
 
 /// How Qwen2 cuts text into words before merging (`pre = "qwen2"`).
-const QWEN2_SPLIT: &str = concat!(
+pub(crate) const QWEN2_SPLIT: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*",
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 );

@@ -6,6 +6,8 @@
 mod bpe;
 pub mod word_piece;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use bpe::QWEN2_SPLIT;
 pub use bpe::Tokenizer;
 pub use word_piece::WordPiece;
 

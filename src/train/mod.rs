@@ -14,13 +14,17 @@ pub mod average;
 pub mod base;
 pub mod bert;
 pub mod checkpoint;
+mod command;
 pub mod compact;
 pub mod data;
 mod log;
+pub mod lora;
 pub mod loss;
+pub mod noise;
 pub mod ops;
 pub mod optimizer;
 pub mod parameters;
+pub mod qwen2;
 mod run;
 pub mod schedule;
 

@@ -8,6 +8,7 @@
 //! number of threads.
 
 mod attention;
+pub(super) mod decoder;
 mod dropout;
 mod embedding;
 mod gelu;
@@ -80,7 +81,7 @@ fn with_values<R>(tensor: &Tensor, what: &str, f: impl FnOnce(&[f32]) -> Result<
 }
 
 /// Calls `f` with the values of contiguous tensors.
-fn with_all<const N: usize, R>(
+pub(super) fn with_all<const N: usize, R>(
     tensors: [&Tensor; N],
     what: &str,
     f: impl FnOnce([&[f32]; N]) -> Result<R>,

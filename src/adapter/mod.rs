@@ -1,0 +1,74 @@
+//! LoRA adapters (Hu et al. 2021, arXiv 2106.09685): low-rank paths beside the matrices of a Qwen2 model.
+//!
+//! An adapter is a folder in the layout of Python's PEFT, [`CONFIG`] and [`TENSORS`], which any PEFT program reads and
+//! writes, with [`INTENT`] beside it, which makes it a classifier: labels, prompt, calibration, and the base it is for.
+
+mod config;
+mod intent;
+mod pattern;
+mod projection;
+mod tensors;
+
+use std::collections::BTreeMap;
+
+use crate::Result;
+use crate::model::qwen2::Qwen2Config;
+
+pub use config::AdapterConfig;
+pub use intent::{BaseModel, Intent};
+pub use projection::Projection;
+pub use tensors::Precision;
+
+/// PEFT's configuration.
+pub const CONFIG: &str = "adapter_config.json";
+/// PEFT's tensors.
+pub const TENSORS: &str = "adapter_model.safetensors";
+/// What makes an adapter a classifier.
+pub const INTENT: &str = "intent.json";
+
+/// One low-rank path: adds `scale * (x A') B'` to what its projection gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Path {
+    /// Rows of `A`, columns of `B`.
+    pub rank: usize,
+    /// Factor.
+    pub scale: f32,
+    /// `[rank, in]`, row-major.
+    pub a: Vec<f32>,
+    /// `[out, rank]`, row-major.
+    pub b: Vec<f32>,
+}
+
+/// The low-rank paths of a model, by layer and projection.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Adapter {
+    /// The paths.
+    pub paths: BTreeMap<(usize, Projection), Path>,
+}
+
+impl Adapter {
+    /// Reads [`CONFIG`] and [`TENSORS`] for a model of that size.
+    ///
+    /// # Errors
+    /// `invalid_config` and `unsupported_model` naming the field of the configuration, `invalid_tensor` naming the tensor.
+    pub fn read(config: &str, tensors: &[u8], sizes: &Qwen2Config) -> Result<Self> {
+        let config = AdapterConfig::from_json(config)?;
+        let adapter = tensors::read(tensors, &config, sizes)?;
+        config.check_targets(&adapter, sizes)?;
+        Ok(adapter)
+    }
+
+    /// The bytes of [`TENSORS`].
+    ///
+    /// # Errors
+    /// `invalid_tensor` where a path's matrices are not of its rank.
+    pub fn to_safetensors(&self, precision: Precision) -> Result<Vec<u8>> {
+        tensors::write(self, precision)
+    }
+
+    /// Numbers in all matrices.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.paths.values().map(|path| path.a.len() + path.b.len()).sum()
+    }
+}

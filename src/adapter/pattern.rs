@@ -1,0 +1,30 @@
+//! PEFT's ways of naming modules.
+
+use regex::Regex;
+
+use super::CONFIG;
+use crate::{IntentError, Result};
+
+/// A regular expression of the configuration that a whole name must match, as Python's `re.fullmatch`.
+///
+/// # Errors
+/// `unsupported_model` naming the field, where it is none or of a kind that only Python has.
+pub(super) fn whole(field: &str, pattern: &str) -> Result<Regex> {
+    Regex::new(&format!("^(?:{pattern})$")).map_err(|error| IntentError::UnsupportedModel {
+        file: CONFIG.to_owned(),
+        field: field.to_owned(),
+        detail: format!("{pattern:?} can't be read as a regular expression: {error}"),
+    })
+}
+
+/// A key of `rank_pattern` or `alpha_pattern`, which a name matches as a whole or behind a dot; one that begins with `^`
+/// as a whole only.
+///
+/// # Errors
+/// As [`whole`].
+pub(super) fn key(field: &str, key: &str) -> Result<Regex> {
+    match key.strip_prefix('^') {
+        Some(anchored) => whole(field, anchored),
+        None => whole(field, &format!(r"(?:.*\.)?(?:{key})")),
+    }
+}

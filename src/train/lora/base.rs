@@ -1,0 +1,117 @@
+//! The model that an adapter is trained for.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::fetch::{CATALOG, models_dir};
+use crate::gguf::{Gguf, GgufStream, Header};
+use crate::hub;
+use crate::model::Architecture;
+use crate::model::qwen2::Qwen2Config;
+use crate::pack::manifest::hex;
+use crate::tokenizer::Tokenizer;
+use crate::{IntentError, Result};
+
+/// Bytes read at a time.
+const CHUNK: usize = 1 << 20;
+
+/// A Qwen2 model as it comes.
+pub struct Base {
+    /// Name of its file or folder, without extension.
+    pub name: String,
+    /// SHA-256 of its weights.
+    pub sha256: String,
+    /// Sizes.
+    pub sizes: Qwen2Config,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Its weights.
+    pub gguf: Gguf,
+}
+
+impl Base {
+    /// Reads a GGUF file, or a folder in the hub's layout.
+    ///
+    /// # Errors
+    /// `io`, and those of reading its parts.
+    pub fn read(path: &Path) -> Result<Self> {
+        if path.is_dir() { Self::read_folder(path) } else { Self::read_file(path) }
+    }
+
+    fn read_folder(path: &Path) -> Result<Self> {
+        let model = hub::Model::read(path)?;
+        let sizes = sizes(&model.header)?;
+        let sha256 = model.sha256.clone();
+        let whole = path.canonicalize().map_err(|error| IntentError::io(path.display(), error))?;
+        let name = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Self::new(name, sha256, sizes, model.into_gguf())
+    }
+
+    fn new(name: String, sha256: String, sizes: Qwen2Config, gguf: Gguf) -> Result<Self> {
+        let tokenizer = Tokenizer::from_metadata(&gguf.metadata)?;
+        Ok(Self { name, sha256, sizes, tokenizer, gguf })
+    }
+
+    fn read_file(path: &Path) -> Result<Self> {
+        let io = |error| IntentError::io(path.display(), error);
+        let mut file = File::open(path).map_err(io)?;
+        let total = file.metadata().map_err(io)?.len();
+        let mut stream = GgufStream::new(&path.display().to_string(), Some(total));
+        let mut hash = Sha256::new();
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match file.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(count) => {
+                    hash.update(&chunk[..count]);
+                    stream.push(&chunk[..count])?;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io(error)),
+            }
+        }
+        stream.end()?;
+        let sizes = stream.header().map(sizes).transpose()?;
+        let gguf = stream.finish()?;
+        let sizes = sizes.ok_or_else(|| gguf.metadata.invalid("header", "was not read"))?;
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let sha256 = hex(&hash.finalize());
+        Self::new(name, sha256, sizes, gguf)
+    }
+}
+
+/// The sizes of a file of the architecture that adapters are for.
+fn sizes(header: &Header) -> Result<Qwen2Config> {
+    match Architecture::from_header(header)? {
+        Architecture::Qwen2(sizes) => Ok(sizes),
+        other => {
+            let detail = format!("{:?}; adapters are for \"qwen2\"", other.name());
+            Err(header.metadata.unsupported("general.architecture", detail))
+        }
+    }
+}
+
+/// What `--base` means: a GGUF file, a folder in the hub's layout, or the name of a file that `fetch` brings.
+///
+/// # Errors
+/// `invalid_argument` for anything else.
+pub fn resolve(base: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(base);
+    if path.is_file() || hub::Model::is_in(&path) {
+        return Ok(path);
+    }
+    let Some(known) = CATALOG.iter().find(|artifact| artifact.name == base) else {
+        let names: Vec<&str> = CATALOG.iter().map(|artifact| &*artifact.name).collect();
+        let detail = format!("{base:?} is no GGUF file, no folder with config.json and model.safetensors, and none of {}", names.join(", "));
+        return Err(IntentError::argument("--base", detail));
+    };
+    let path = models_dir()?.join(&*known.file);
+    if path.is_file() {
+        return Ok(path);
+    }
+    let detail = format!("{} is not there: relayops-intent fetch {base}", path.display());
+    Err(IntentError::argument("--base", detail))
+}

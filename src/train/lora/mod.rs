@@ -1,0 +1,178 @@
+//! `train lora`: trains low-rank paths beside a frozen Qwen2.
+
+mod base;
+mod examples;
+mod options;
+mod paths;
+mod result;
+mod task;
+
+use std::path::Path;
+
+use candle_core::Device;
+use serde_json::json;
+
+use super::data::Data;
+use super::qwen2::{Network, Paths};
+use super::{Event, Run, Settings};
+use crate::adapter::{INTENT, Intent};
+use crate::pack::IntentConfig;
+use crate::tokenizer::Tokenizer;
+use crate::train::average::Averaging;
+use crate::{IntentError, Result};
+
+pub use base::{Base, resolve};
+pub use examples::{Example, Examples, Loss, Parted};
+pub use options::{Hyperparameters, Keep};
+pub use paths::{adapter, start, weights};
+use task::{Lora, Parts};
+
+/// File that says what a trained folder is.
+pub const MANIFEST: &str = INTENT;
+
+/// Activations of a pass that are kept without asking, in bytes.
+const PLENTY: usize = 4 << 30;
+
+/// The system prompt that adapters are trained with: short, because what twelve examples tell an untrained model an
+/// adapter has learnt, and every token of it is paid for in each step.
+pub const SYSTEM_PROMPT: &str = "Classify the telecom customer's message as reset_device, device_status, device_faq, \
+                                 billing, greeting or unknown. Answer with JSON only.";
+
+/// The configuration that adapters are trained with: the default one with [`SYSTEM_PROMPT`].
+#[must_use]
+pub fn default_config() -> IntentConfig {
+    let mut config = IntentConfig::default();
+    if let Some(prompt) = &mut config.prompt {
+        SYSTEM_PROMPT.clone_into(&mut prompt.system);
+    }
+    config
+}
+
+/// A run of `train lora`.
+pub struct Request<'a> {
+    /// What it starts from.
+    pub base: Base,
+    /// What it sees.
+    pub data: &'a Data,
+    /// Labels, prompt, threshold and policy.
+    pub config: &'a IntentConfig,
+    /// What it does.
+    pub hyper: &'a Hyperparameters,
+    /// Where it computes.
+    pub device: &'a Device,
+    /// Whether the backward pass computes layers again instead of keeping their activations; by size where absent. The
+    /// result is the same.
+    pub checkpointing: Option<bool>,
+    /// Where the result goes.
+    pub out: &'a Path,
+    /// Whether to continue from the checkpoint there.
+    pub resume: bool,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+}
+
+/// Trains and writes the result: an adapter in PEFT's layout, in 2-byte floats, and `intent.json`. While it runs the
+/// folder holds a checkpoint, and `training.jsonl` grows.
+///
+/// # Errors
+/// `invalid_argument` for options that can't work or a checkpoint of another run, `invalid_config` for a configuration
+/// that does not fit data or base, `training`, `io`, and whatever `observe` returns, which ends the run at once.
+pub fn train(request: Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> Result<Intent> {
+    let Request { mut base, data, config, hyper, device, out, .. } = request;
+    hyper.check()?;
+    config.check()?;
+    if config.labels != data.labels {
+        let detail = format!("{:?}; the data's are {:?}", config.labels, data.labels);
+        return Err(IntentError::config("labels", detail));
+    }
+    std::fs::create_dir_all(out).map_err(|error| IntentError::io(out.display(), error))?;
+    let paths = paths_of(&base, hyper)?;
+    let network = Network::new(&mut base.gguf, base.sizes, paths, device)?;
+    let examples = Examples::new(&network, &base.tokenizer, config)?;
+    let checkpointing =
+        request.checkpointing.unwrap_or_else(|| kept_bytes(&network, &examples, data, &base.tokenizer, hyper) > PLENTY);
+    let parts =
+        Parts { network: &network, examples: &examples, tokenizer: &base.tokenizer, data, hyper, checkpointing };
+    let mut task = Lora::new(&parts)?;
+    let parameters = start(&network, hyper.seed, hyper.rate)?;
+    let settings = Settings {
+        epochs: hyper.epochs,
+        optimizer: hyper.optimizer.clone(),
+        warmup: hyper.warmup,
+        decay: hyper.decay,
+        averaging: Averaging::Off,
+        keep_best: hyper.keep == Keep::Best,
+        evaluate_every: hyper.evaluate_every,
+        patience: hyper.patience,
+        checkpoint_every: request.checkpoint_every,
+        run: json!({
+            "base": base.sha256,
+            "data": data.account,
+            "config": config,
+            "hyperparameters": hyper,
+        }),
+    };
+    let outcome = Run::open(&mut task, &parameters, settings, out, request.resume)?.finish(observe)?;
+    let finished = result::Finished {
+        base: &base,
+        data,
+        config,
+        hyper,
+        network: &network,
+        examples: &examples,
+        outcome: &outcome,
+        parameters: parameters.elements(),
+    };
+    finished.write(&task, out)
+}
+
+/// The low-rank paths that are asked for.
+fn paths_of(base: &Base, hyper: &Hyperparameters) -> Result<Paths> {
+    let layers = base.sizes.layers;
+    if hyper.top_layers > layers {
+        let detail = format!("{} has {layers} layers", base.name);
+        return Err(IntentError::argument("--top-layers", detail));
+    }
+    let count = if hyper.top_layers == 0 { layers } else { hyper.top_layers };
+    let mut projections = hyper.targets.clone();
+    projections.sort_unstable();
+    Ok(Paths { rank: hyper.rank, scale: hyper.scale(), projections, first_layer: layers - count })
+}
+
+/// Bytes of the activations that a pass would keep.
+fn kept_bytes(
+    network: &Network,
+    examples: &Examples,
+    data: &Data,
+    tokenizer: &Tokenizer,
+    hyper: &Hyperparameters,
+) -> usize {
+    let sizes = network.config();
+    let length = |text: &str| tokenizer.encode(text).map_or(0, |tokens| tokens.len());
+    let mut lengths: Vec<usize> = data.train.iter().map(|sample| length(&sample.text)).collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    let messages = if hyper.pass == 0 { hyper.batch } else { hyper.pass };
+    let longest: usize = lengths.iter().take(messages).map(|length| length + examples.suffix_tokens()).sum();
+    let kv = sizes.heads.kv * sizes.heads.dim;
+    let floats = 6 * sizes.hidden + 2 * kv + 3 * sizes.feed_forward;
+    (examples.prefix_tokens() + longest) * floats * 4 * sizes.layers
+}
+
+/// The device of that name: `cpu`, `cuda`, `cuda:1`, `metal`.
+///
+/// # Errors
+/// `invalid_argument` for another name, or for one that this program is not built for.
+pub fn device(name: &str) -> Result<Device> {
+    let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
+    let number: usize = number.parse().map_err(|error| IntentError::argument("--device", format!("{name:?}: {error}")))?;
+    let found = match kind {
+        "cpu" if number == 0 => return Ok(Device::Cpu),
+        "cuda" => Device::new_cuda(number),
+        "metal" => Device::new_metal(number),
+        _ => return Err(IntentError::argument("--device", format!("{name:?} is not cpu, cuda or metal"))),
+    };
+    found.map_err(|error| {
+        let detail = format!("{name}: {error} (it takes a program built with `--features {kind}`)");
+        IntentError::argument("--device", detail)
+    })
+}

@@ -1,0 +1,7 @@
+//! Training and import of adapters.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod forward;
+mod gradients;
+mod runs;
+mod tiny;
