@@ -4,6 +4,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use web_time::Instant;
 
+use crate::adapter::AdapterFiles;
 use crate::gate::{Answer, Decision, Gate};
 use crate::message::Message;
 use crate::pack::{IntentConfig, check_threshold};
@@ -22,6 +23,21 @@ pub trait LabelModel {
     fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores>;
     /// What runs.
     fn info(&self) -> &ModelInfo;
+    /// Puts an adapter beside the weights, or none, with the labels and the prompt of `config`. After an error
+    /// everything is as it was.
+    ///
+    /// # Errors
+    /// `unavailable` for a model that takes none; `wrong_base` for an adapter of another base and `golden_mismatch`
+    /// where it does not answer as it must, unless `forced`; and those of its files.
+    fn set_adapter(
+        &mut self,
+        adapter: Option<&AdapterFiles>,
+        config: &IntentConfig,
+        forced: bool,
+    ) -> Result<()> {
+        let _ = (adapter, config, forced);
+        Err(IntentError::Unavailable(format!("{} takes no adapter", self.info().stage)))
+    }
 }
 
 /// What runs, and where.
@@ -111,6 +127,8 @@ pub enum Reading {
 pub struct Classifier {
     model: Box<dyn LabelModel + Send>,
     config: IntentConfig,
+    /// What it was built with, for when an adapter is taken away.
+    own: IntentConfig,
     gate: Gate,
 }
 
@@ -122,7 +140,7 @@ impl Classifier {
     pub fn new(model: Box<dyn LabelModel + Send>, config: IntentConfig) -> Result<Self> {
         config.check()?;
         let gate = Gate::new(&config.labels, &config.policy)?;
-        Ok(Self { model, config, gate })
+        Ok(Self { model, own: config.clone(), config, gate })
     }
 
     /// The configuration.
@@ -174,6 +192,20 @@ impl Classifier {
             Reading::Scored { text, scores } => self.classified(text, scores, threshold),
             Reading::Unscored(decision) => self.unclassified(decision.clone()),
         }
+    }
+
+    /// Puts an adapter beside the loaded weights, with its labels, prompt, calibration and policy; none takes it away.
+    /// After an error everything is as it was.
+    ///
+    /// # Errors
+    /// As [`LabelModel::set_adapter`].
+    pub fn set_adapter(&mut self, adapter: Option<&AdapterFiles>, forced: bool) -> Result<()> {
+        let config = adapter.map_or(&self.own, |adapter| &adapter.intent.config).clone();
+        config.check()?;
+        let gate = Gate::new(&config.labels, &config.policy)?;
+        self.model.set_adapter(adapter, &config, forced)?;
+        (self.config, self.gate) = (config, gate);
+        Ok(())
     }
 
     /// Replaces temperature and threshold.

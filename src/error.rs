@@ -76,15 +76,25 @@ pub enum IntentError {
         /// What is wrong with it.
         detail: String,
     },
-    /// `golden_mismatch`: what runs does not answer the pack's golden messages as it must.
-    #[error("pack {pack}: {backend} does not answer as it must: {detail}")]
+    /// `golden_mismatch`: what runs does not answer the golden messages of its pack or adapter as it must.
+    #[error("{pack}: {backend} does not answer as it must: {detail}")]
     GoldenMismatch {
-        /// Name of the pack.
+        /// The pack or adapter.
         pack: String,
         /// Backend with its instruction set.
         backend: String,
         /// The message, and how far off the answer is.
         detail: String,
+    },
+    /// `wrong_base`: an adapter was trained for another base than the one that is loaded.
+    #[error("the adapter is for {base}, SHA-256 {expected}; that of the base here is {actual}")]
+    WrongBase {
+        /// Name of the base that it is for.
+        base: String,
+        /// Its digest, hex.
+        expected: String,
+        /// That of the base here, hex, or that it is not known.
+        actual: String,
     },
     /// `invalid_data`: a data file, or what is made of it, breaks a rule that it is checked for.
     #[error("{place}: {detail}")]
@@ -159,6 +169,7 @@ impl IntentError {
             Self::InvalidConfig { .. } => "invalid_config",
             Self::InvalidPack { .. } => "invalid_pack",
             Self::GoldenMismatch { .. } => "golden_mismatch",
+            Self::WrongBase { .. } => "wrong_base",
             Self::InvalidData { .. } => "invalid_data",
             Self::Tokenizer(_) => "tokenizer",
             Self::OutOfMemory { .. } => "out_of_memory",

@@ -5,8 +5,11 @@
 //! probabilities of all labels are read from the rows where labels part, through their children's rows of the
 //! output matrix alone.
 
+use std::mem::replace;
+
 use crate::backend::{Backend, Visible, causal};
-use crate::model::qwen2::{Batch, KvCache, Qwen2};
+use crate::adapter::Adapter;
+use crate::model::qwen2::{Batch, KvCache, Paths, Qwen2};
 use crate::pack::IntentConfig;
 use crate::prompt::Prompt;
 use crate::quant::{QuantMatrix, matmul};
@@ -26,16 +29,33 @@ pub struct Scores {
     pub token_confidence: Option<f32>,
 }
 
-/// Qwen2 with a prompt, scoring labels.
-pub struct Scorer<B: Backend> {
-    model: Qwen2<B>,
-    tokenizer: Tokenizer,
+/// A prompt and its answers, for one model.
+struct Task {
     prompt: Prompt,
     trie: LabelTrie,
     /// The tokens that logits are needed for, ascending.
     head_tokens: Vec<TokenId>,
     /// Their rows of the output matrix.
     head: QuantMatrix,
+}
+
+impl Task {
+    fn new<B: Backend>(model: &Qwen2<B>, tokenizer: &Tokenizer, config: &IntentConfig) -> Result<Self> {
+        let prompt = Prompt::new(config, tokenizer)?;
+        let trie = LabelTrie::new(&prompt.answers)?;
+        let mut head_tokens: Vec<TokenId> = trie.partings.iter().flat_map(|p| &p.children).copied().collect();
+        head_tokens.sort_unstable();
+        head_tokens.dedup();
+        let head = model.head(&head_tokens)?;
+        Ok(Self { prompt, trie, head_tokens, head })
+    }
+}
+
+/// Qwen2 with a prompt, scoring labels.
+pub struct Scorer<B: Backend> {
+    model: Qwen2<B>,
+    tokenizer: Tokenizer,
+    task: Task,
     /// Holds the prefix between messages.
     cache: KvCache<B>,
 }
@@ -46,19 +66,44 @@ impl<B: Backend> Scorer<B> {
     /// # Errors
     /// `invalid_config` where prompt or labels do not work with this tokenizer, and the errors of a forward pass.
     pub fn new(model: Qwen2<B>, tokenizer: Tokenizer, config: &IntentConfig) -> Result<Self> {
-        let prompt = Prompt::new(config, &tokenizer)?;
-        let trie = LabelTrie::new(&prompt.answers)?;
-        let mut head_tokens: Vec<TokenId> = trie.partings.iter().flat_map(|p| &p.children).copied().collect();
-        head_tokens.sort_unstable();
-        head_tokens.dedup();
-        let head = model.head(&head_tokens)?;
+        let task = Task::new(&model, &tokenizer, config)?;
         let cache = model.cache();
-        let mut scorer = Self { model, tokenizer, prompt, trie, head_tokens, head, cache };
-        let prefix = scorer.prompt.prefix.clone();
-        for chunk in prefix.chunks(PREFILL_ROWS) {
-            scorer.append(chunk, &[])?;
-        }
+        let mut scorer = Self { model, tokenizer, task, cache };
+        scorer.fill_prefix()?;
         Ok(scorer)
+    }
+
+    /// Computes the prefix into the empty cache.
+    fn fill_prefix(&mut self) -> Result<()> {
+        let prefix = self.task.prompt.prefix.clone();
+        for chunk in prefix.chunks(PREFILL_ROWS) {
+            self.append(chunk, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Puts an adapter beside the weights, or none, with the labels and the prompt of `config`; the weights stay where
+    /// they are. Then asks `check`. After an error everything is as it was.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new) and of `check`.
+    pub fn set_adapter(
+        &mut self,
+        adapter: Option<&Adapter>,
+        config: &IntentConfig,
+        check: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let task = Task::new(&self.model, &self.tokenizer, config)?;
+        let paths = adapter.map_or_else(|| Ok(Paths::default()), |adapter| self.model.prepare(adapter))?;
+        let paths = self.model.swap(paths);
+        let cache = self.model.cache();
+        let (task, cache) = (replace(&mut self.task, task), replace(&mut self.cache, cache));
+        let result = self.fill_prefix().and_then(|()| check(self));
+        if result.is_err() {
+            self.model.swap(paths);
+            (self.task, self.cache) = (task, cache);
+        }
+        result
     }
 
     /// The model.
@@ -76,13 +121,13 @@ impl<B: Backend> Scorer<B> {
     /// The tokenized prompt.
     #[must_use]
     pub fn prompt(&self) -> &Prompt {
-        &self.prompt
+        &self.task.prompt
     }
 
     /// The labels' trie.
     #[must_use]
     pub fn trie(&self) -> &LabelTrie {
-        &self.trie
+        &self.task.trie
     }
 
     /// Scores `text` (already trimmed and normalised).
@@ -91,7 +136,7 @@ impl<B: Backend> Scorer<B> {
     /// `tokenizer`, `inference`, `out_of_memory`; the scorer is usable afterwards.
     pub fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
         let result = self.score_from_prefix(text, token_confidence);
-        self.model.truncate(&mut self.cache, self.prompt.prefix.len());
+        self.model.truncate(&mut self.cache, self.task.prompt.prefix.len());
         result
     }
 
@@ -104,13 +149,13 @@ impl<B: Backend> Scorer<B> {
         for chunk in early.chunks(PREFILL_ROWS) {
             self.append(chunk, &[])?;
         }
-        let sequence: Vec<TokenId> = late.iter().chain(&self.prompt.suffix).copied().collect();
+        let sequence: Vec<TokenId> = late.iter().chain(&self.task.prompt.suffix).copied().collect();
         // The rows that predict the opening, and the last one, which predicts the label.
-        let opening = if token_confidence { self.prompt.open.min(sequence.len() - 1) + 1 } else { 0 };
+        let opening = if token_confidence { self.task.prompt.open.min(sequence.len() - 1) + 1 } else { 0 };
         let hidden = self.last_batch(&sequence, opening)?;
         let width = self.model.config().hidden;
         let (opening_hidden, parting_hidden) = hidden.split_at(opening * width);
-        let log_probabilities = self.trie.label_log_probabilities(&self.partings(parting_hidden)?);
+        let log_probabilities = self.task.trie.label_log_probabilities(&self.partings(parting_hidden)?);
         let token_confidence = if token_confidence {
             let forced = &sequence[sequence.len() + 1 - opening..];
             Some(self.token_confidence(&log_probabilities, forced, opening_hidden)?)
@@ -137,7 +182,7 @@ impl<B: Backend> Scorer<B> {
         let mut tokens = sequence.to_vec();
         let mut positions: Vec<usize> = (start..end).collect();
         let mut visible: Vec<Visible> = positions.iter().map(|p| causal(p + 1)).collect();
-        for (index, node) in self.trie.nodes.iter().enumerate() {
+        for (index, node) in self.task.trie.nodes.iter().enumerate() {
             tokens.push(node.token);
             positions.push(end + node.depth - 1);
             let mut sees = match node.parent {
@@ -151,7 +196,7 @@ impl<B: Backend> Scorer<B> {
             visible.push(sees);
         }
         let last = rows - 1;
-        let partings = self.trie.partings.iter().map(|parting| parting.node.map_or(last, |node| rows + node));
+        let partings = self.task.trie.partings.iter().map(|parting| parting.node.map_or(last, |node| rows + node));
         let outputs: Vec<usize> = (rows - opening..rows).chain(partings).collect();
         let batch = Batch { tokens: &tokens, positions: &positions, visible: &visible, outputs: &outputs };
         let hidden = self.model.forward(&mut self.cache, &batch)?;
@@ -162,14 +207,14 @@ impl<B: Backend> Scorer<B> {
 
     /// Log-probabilities of each parting's children, by a softmax over those children alone.
     fn partings(&self, hidden: &[f32]) -> Result<Vec<Vec<f32>>> {
-        let (rows, columns) = (self.trie.partings.len(), self.head_tokens.len());
+        let (rows, columns) = (self.task.trie.partings.len(), self.task.head_tokens.len());
         let mut logits = vec![0.0; rows * columns];
-        matmul(hidden, rows, &self.head, &mut logits);
+        matmul(hidden, rows, &self.task.head, &mut logits);
         let children = |(parting, logits): (&crate::trie::Parting, &[f32])| {
             let logits: Vec<f32> = parting
                 .children
                 .iter()
-                .filter_map(|token| self.head_tokens.binary_search(token).ok().map(|column| logits[column]))
+                .filter_map(|token| self.task.head_tokens.binary_search(token).ok().map(|column| logits[column]))
                 .collect();
             let normaliser = log_sum_exp(&logits);
             if normaliser.is_finite() {
@@ -178,7 +223,7 @@ impl<B: Backend> Scorer<B> {
                 Err(IntentError::Inference("logits are not finite".to_owned()))
             }
         };
-        self.trie.partings.iter().zip(logits.chunks_exact(columns)).map(children).collect()
+        self.task.trie.partings.iter().zip(logits.chunks_exact(columns)).map(children).collect()
     }
 
     /// Mean full-softmax probability of the answer's tokens: its opening (`forced`), the best label, its close.
@@ -189,7 +234,7 @@ impl<B: Backend> Scorer<B> {
         forced: &[TokenId],
         predicting: &[f32],
     ) -> Result<f32> {
-        let answer = self.prompt.answers[argmax(log_probabilities)].clone();
+        let answer = self.task.prompt.answers[argmax(log_probabilities)].clone();
         let rows: Vec<usize> = (0..answer.len() - 1).collect();
         let following = self.append(&answer[..answer.len() - 1], &rows)?;
         let logits = self.model.logits(&[predicting, &following].concat());

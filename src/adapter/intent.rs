@@ -66,6 +66,21 @@ impl Intent {
         Ok(intent)
     }
 
+    /// Refuses another base than the one that the adapter was trained for.
+    ///
+    /// # Errors
+    /// `wrong_base`.
+    pub fn check_base(&self, sha256: Option<&str>) -> Result<()> {
+        match sha256 {
+            Some(actual) if actual == self.base.sha256 => Ok(()),
+            _ => Err(IntentError::WrongBase {
+                base: self.base.name.clone(),
+                expected: self.base.sha256.clone(),
+                actual: sha256.unwrap_or("not known").to_owned(),
+            }),
+        }
+    }
+
     /// The file.
     ///
     /// # Errors

@@ -11,8 +11,10 @@ mod tensors;
 
 use std::collections::BTreeMap;
 
-use crate::Result;
 use crate::model::qwen2::Qwen2Config;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::IntentError;
+use crate::Result;
 
 pub use config::AdapterConfig;
 pub use intent::{BaseModel, Intent};
@@ -44,6 +46,48 @@ pub struct Path {
 pub struct Adapter {
     /// The paths.
     pub paths: BTreeMap<(usize, Projection), Path>,
+}
+
+/// An adapter's files, read but for the tensors, whose shapes depend on the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterFiles {
+    /// What makes it a classifier.
+    pub intent: Intent,
+    /// [`CONFIG`].
+    pub config: String,
+    /// [`TENSORS`].
+    pub tensors: Vec<u8>,
+}
+
+impl AdapterFiles {
+    /// Takes the content of [`INTENT`], [`CONFIG`] and [`TENSORS`].
+    ///
+    /// # Errors
+    /// `invalid_config` naming the file and field.
+    pub fn new(intent: &str, config: String, tensors: Vec<u8>) -> Result<Self> {
+        Ok(Self { intent: Intent::from_json(intent)?, config, tensors })
+    }
+
+    /// Reads an adapter's folder.
+    ///
+    /// # Errors
+    /// `io`, and as [`new`](Self::new).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read(folder: &std::path::Path) -> Result<Self> {
+        let path = |file: &str| folder.join(file);
+        let io = |file: &str, error| IntentError::io(path(file).display(), error);
+        let text = |file: &str| std::fs::read_to_string(path(file)).map_err(|error| io(file, error));
+        let tensors = std::fs::read(path(TENSORS)).map_err(|error| io(TENSORS, error))?;
+        Self::new(&text(INTENT)?, text(CONFIG)?, tensors)
+    }
+
+    /// The adapter, for a model of that size.
+    ///
+    /// # Errors
+    /// As [`Adapter::read`].
+    pub fn adapter(&self, sizes: &Qwen2Config) -> Result<Adapter> {
+        Adapter::read(&self.config, &self.tensors, sizes)
+    }
 }
 
 impl Adapter {

@@ -64,6 +64,8 @@ pub trait Backend {
     type Vector;
     /// Keys and values of one layer, `[slots, kv heads * head dim]` each.
     type KvLayer;
+    /// A low-rank path beside a weight matrix.
+    type LowRank;
 
     /// Name as results report it, with the instruction set.
     fn name(&self) -> String;
@@ -93,6 +95,13 @@ pub trait Backend {
 
     /// `x w^T (+ bias)`: `[m, in]` times `[out, in]` gives `[m, out]`.
     fn linear(&self, x: &Self::Tensor, w: &Self::Matrix, bias: Option<&Self::Vector>) -> Self::Tensor;
+    /// Takes a low-rank path over: `a` is `[rank, in]`, `b` is `[out, rank]`.
+    ///
+    /// # Errors
+    /// `invalid_argument` where they are not of that rank, `out_of_memory`.
+    fn low_rank(&self, rank: usize, a: &[f32], b: &[f32], scale: f32) -> Result<Self::LowRank>;
+    /// `y += scale * (x a^T) b^T` (Hu et al. 2021, arXiv 2106.09685).
+    fn add_low_rank(&self, y: &mut Self::Tensor, x: &Self::Tensor, path: &Self::LowRank);
     /// `x / rms(x) * weight` per row (Zhang and Sennrich 2019, arXiv 1910.07467).
     fn rms_norm(&self, x: &Self::Tensor, weight: &Self::Vector, eps: f32) -> Self::Tensor;
     /// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` per row, the variance being the mean square (Ba et al. 2016,

@@ -5,7 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::Value;
 
+use crate::adapter::AdapterFiles;
 use crate::baselines::Baseline;
 use crate::builtin;
 use crate::classifier::Classifier;
@@ -17,9 +19,9 @@ use crate::pack::Manifest;
 use crate::pack::manifest::MANIFEST;
 use crate::{IntentError, Result};
 
-/// What may be changed of a model file's configuration.
+/// What may be changed of a model file's labels and prompt.
 #[derive(Args)]
-pub(super) struct ConfigArgs {
+pub(super) struct PromptArgs {
     /// Use the labels, prompt, temperature, threshold and policy of FILE, as --save-config writes them.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -28,11 +30,7 @@ pub(super) struct ConfigArgs {
     system_prompt: Option<PathBuf>,
 }
 
-impl ConfigArgs {
-    fn read(&self) -> Result<IntentConfig> {
-        self.read_or(IntentConfig::default)
-    }
-
+impl PromptArgs {
     /// The configuration that is asked for, on the ground of `default` where no file is given.
     pub(super) fn read_or(&self, default: impl FnOnce() -> IntentConfig) -> Result<IntentConfig> {
         let mut config = match &self.config {
@@ -54,20 +52,74 @@ impl ConfigArgs {
         }
         Ok(config)
     }
+}
+
+/// What may be changed of a model file's configuration.
+#[derive(Args)]
+pub(super) struct ConfigArgs {
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// Put the adapter of DIR beside the model file's weights; its labels, prompt, temperature, threshold and policy
+    /// are used.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "system_prompt"])]
+    adapter: Option<PathBuf>,
+    /// Use the adapter although it was trained for another base.
+    #[arg(long, requires = "adapter")]
+    force_adapter: bool,
+}
+
+impl ConfigArgs {
+    fn adapter(&self) -> Result<Option<AdapterFiles>> {
+        self.adapter.as_deref().map(AdapterFiles::read).transpose()
+    }
+
+    fn read(&self, adapter: Option<&AdapterFiles>) -> Result<IntentConfig> {
+        match adapter {
+            Some(files) => Ok(files.intent.config.clone()),
+            None => self.prompt.read_or(IntentConfig::default),
+        }
+    }
+
+    /// The classifier of a model file, by `exact` arithmetic or as it runs.
+    fn open(&self, path: &Path, exact: bool) -> Result<Classifier> {
+        let adapter = self.adapter()?;
+        let config = self.read(adapter.as_ref())?;
+        let read = if adapter.is_some() { Loader::read_base } else { Loader::read_file };
+        let loader = read(path, config)?;
+        let mut classifier = if exact { loader.exact() } else { loader }.finish()?;
+        if let Some(files) = &adapter {
+            classifier.set_adapter(Some(files), self.force_adapter)?;
+        }
+        Ok(classifier)
+    }
 
     /// Where the configuration comes from, in words.
     fn describe(&self) -> String {
-        let config =
-            self.config.as_ref().map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
-        match &self.system_prompt {
+        let PromptArgs { config, system_prompt } = &self.prompt;
+        let config = match (config, &self.adapter) {
+            (_, Some(folder)) => format!("adapter {}", folder.display()),
+            (Some(path), None) => path.display().to_string(),
+            (None, None) => "built in".to_owned(),
+        };
+        match system_prompt {
             Some(path) => format!("{config}, system prompt of {}", path.display()),
             None => config,
         }
     }
 
+    /// The options that are given, by name.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        let options = [
+            ("--config", self.prompt.config.is_some()),
+            ("--system-prompt", self.prompt.system_prompt.is_some()),
+            ("--adapter", self.adapter.is_some()),
+        ];
+        options.into_iter().filter(|(_, given)| *given).map(|(option, _)| option)
+    }
+
     /// The labels that messages may have.
     pub(super) fn labels(&self) -> Result<Vec<String>> {
-        Ok(self.read()?.labels)
+        Ok(self.read(self.adapter()?.as_ref())?.labels)
     }
 }
 
@@ -170,10 +222,8 @@ pub(super) fn check(names: &[String], args: &ConfigArgs) -> Result<()> {
             Kind::Pack(_) => format!("the pack {name} has its own"),
             Kind::File(_) => continue,
         };
-        for (option, given) in [("--config", &args.config), ("--system-prompt", &args.system_prompt)] {
-            if given.is_some() {
-                return Err(IntentError::argument(option, detail));
-            }
+        if let Some(option) = args.given().next() {
+            return Err(IntentError::argument(option, detail));
         }
     }
     Ok(())
@@ -187,7 +237,7 @@ pub(super) fn open(name: &str, args: &ConfigArgs) -> Result<Classifier> {
     check(&[name.to_owned()], args)?;
     match kind(name)? {
         Kind::Baseline(baseline) => baseline.classifier(),
-        Kind::File(path) => Loader::read_file(&path, args.read()?)?.finish(),
+        Kind::File(path) => args.open(&path, false),
         Kind::Pack(pack) => pack.loader()?.finish(),
     }
 }
@@ -202,7 +252,7 @@ pub(super) fn open_exact(name: &str, args: &ConfigArgs) -> Result<Classifier> {
         Kind::Baseline(baseline) => {
             Err(IntentError::argument("--model", format!("{baseline} has no weights")))
         }
-        Kind::File(path) => Loader::read_file(&path, args.read()?)?.exact().finish(),
+        Kind::File(path) => args.open(&path, true),
         Kind::Pack(pack) => pack.loader()?.exact().finish(),
     }
 }
@@ -219,7 +269,7 @@ pub(super) fn evaluator(name: &str, title: &str, args: &ConfigArgs) -> Result<Ev
             let identity = ModelIdentity {
                 file: Some(FileIdentity::of(&path)?),
                 // A file does not say.
-                trained_on: None,
+                trained_on: args.adapter()?.and_then(|files| trained_on(&files.intent.training)),
                 configuration: Some(args.describe()),
             };
             Ok(Evaluator::new(title, open(name, args)?).with_identity(identity))
@@ -235,19 +285,23 @@ pub(super) fn evaluator(name: &str, title: &str, args: &ConfigArgs) -> Result<Ev
 /// A pack is known by its manifest, which names the digests of all its files.
 fn pack_identity(pack: &Pack, loader: &PackLoader) -> ModelIdentity {
     let manifest = loader.manifest();
-    let trained = |key: &str| manifest.training.get("data").and_then(|data| data.get(key));
     ModelIdentity {
         file: Some(FileIdentity {
             path: pack.to_string(),
             bytes: manifest.total_bytes(),
             sha256: loader.identity().to_owned(),
         }),
-        trained_on: trained("train").map(|_| TrainedOn {
-            data: "the train part of the dataset's split".to_owned(),
-            extra: trained("extra").and_then(serde_json::Value::as_u64).is_some_and(|n| n > 0),
-        }),
+        trained_on: trained_on(&manifest.training),
         configuration: Some("the pack's".to_owned()),
     }
+}
+
+/// What a manifest says of the data that a model was trained on.
+fn trained_on(training: &Value) -> Option<TrainedOn> {
+    let data = training.get("data")?;
+    data.get("train")?;
+    let extra = data.get("extra").and_then(Value::as_u64).is_some_and(|n| n > 0);
+    Some(TrainedOn { data: "the train part of the dataset's split".to_owned(), extra })
 }
 
 /// Whether a name's configuration can be given, and so is worth saving.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::model::ConfigArgs;
+use super::model::PromptArgs;
 use super::say;
 use super::train::{check_folder, watched};
 use crate::adapter::Intent;
@@ -29,7 +29,7 @@ pub(super) struct LoraArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
-    config: ConfigArgs,
+    prompt: PromptArgs,
     /// Continue the run whose checkpoint is in the folder; the other options must be the same.
     #[arg(long)]
     resume: bool,
@@ -69,7 +69,7 @@ enum Checkpointing {
 pub(super) fn run(args: &LoraArgs) -> Result<ExitCode> {
     args.hyper.check()?;
     check_folder(&args.out, args.resume, args.overwrite)?;
-    let config = args.config.read_or(lora::default_config)?;
+    let config = args.prompt.read_or(lora::default_config)?;
     let device = lora::device(&args.device)?;
     let data = Data::read(args.hyper.extra, args.hyper.templates)?;
     let base = Base::read(&lora::resolve(&args.base)?)?;

@@ -1,12 +1,15 @@
 //! From the bytes of a model file, or of a pack, to a classifier.
 
 mod pack;
+mod qwen;
 
 pub use pack::PackLoader;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+
+use sha2::{Digest, Sha256};
 
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
@@ -17,9 +20,11 @@ use crate::model::Architecture;
 use crate::model::bert::{Bert, BertConfig};
 use crate::model::qwen2::{Qwen2, Qwen2Config};
 use crate::pack::IntentConfig;
-use crate::scoring::{Scorer, Scores};
+use crate::pack::manifest::hex;
+use crate::scoring::Scorer;
 use crate::tokenizer::{Tokenizer, WordPiece};
 use crate::{IntentError, Result};
+use qwen::QwenModel;
 
 /// Bytes read from a file, or taken from a caller, at a time.
 const CHUNK: usize = 1 << 20;
@@ -32,6 +37,8 @@ pub struct Loader {
     /// Name of the stage and the architecture that a pack promises.
     promised: Option<(String, String)>,
     backend: Cpu,
+    /// Of all bytes so far, where adapters are to be compared with them.
+    hash: Option<Sha256>,
 }
 
 impl Loader {
@@ -47,6 +54,7 @@ impl Loader {
             architecture: None,
             promised: None,
             backend: Cpu::default(),
+            hash: None,
         })
     }
 
@@ -62,15 +70,33 @@ impl Loader {
         Self { backend: Cpu::exact(), ..self }
     }
 
+    /// Takes the digest of the bytes that follow, so that adapters can be told whether they are for this base.
+    #[must_use]
+    pub fn digested(self) -> Self {
+        Self { hash: Some(Sha256::new()), ..self }
+    }
+
     /// Reads a whole file.
     ///
     /// # Errors
     /// `io`, and as [`push`](Self::push).
     pub fn read_file(path: &Path, config: IntentConfig) -> Result<Self> {
+        Self::read(path, |name, total| Self::new(name, Some(total), config))
+    }
+
+    /// As [`read_file`](Self::read_file) and [`digested`](Self::digested): a base for adapters.
+    ///
+    /// # Errors
+    /// As [`read_file`](Self::read_file).
+    pub fn read_base(path: &Path, config: IntentConfig) -> Result<Self> {
+        Self::read(path, |name, total| Self::new(name, Some(total), config).map(Self::digested))
+    }
+
+    fn read(path: &Path, new: impl FnOnce(&str, u64) -> Result<Self>) -> Result<Self> {
         let io = |error| IntentError::io(path.display(), error);
         let mut file = File::open(path).map_err(io)?;
         let total = file.metadata().map_err(io)?.len();
-        let mut loader = Self::new(&path.display().to_string(), Some(total), config)?;
+        let mut loader = new(&path.display().to_string(), total)?;
         read_chunks(path, &mut file, |chunk| loader.push(chunk))?;
         Ok(loader)
     }
@@ -82,6 +108,9 @@ impl Loader {
     pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
         // In pieces, so that a file given at once is not held twice and is checked before its weights are taken.
         for piece in chunk.chunks(CHUNK) {
+            if let Some(hash) = &mut self.hash {
+                hash.update(piece);
+            }
             self.stream.push(piece)?;
             self.check_header()?;
         }
@@ -109,10 +138,11 @@ impl Loader {
     /// `truncated`, and every error of building the parts.
     pub fn finish(self) -> Result<Classifier> {
         let config = self.config.clone();
+        let digest = self.hash.clone().map(|hash| hex(&hash.finalize()));
         let model: Box<dyn LabelModel + Send> = match self.parts()? {
             (Architecture::Qwen2(sizes), parts) => {
                 let (scorer, info) = parts.scorer(sizes)?;
-                Box::new(QwenModel { scorer, info })
+                Box::new(QwenModel { scorer, info, digest })
             }
             (Architecture::Bert(sizes), parts) => Box::new(parts.encoder(sizes)?),
         };
@@ -219,21 +249,5 @@ impl Parts {
             weight_bytes: tensors().map(|t| t.bytes() as u64).sum(),
             prefix_tokens: 0,
         }
-    }
-}
-
-/// A scorer as a [`LabelModel`].
-struct QwenModel {
-    scorer: Scorer<Cpu>,
-    info: ModelInfo,
-}
-
-impl LabelModel for QwenModel {
-    fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
-        self.scorer.score(text, token_confidence)
-    }
-
-    fn info(&self) -> &ModelInfo {
-        &self.info
     }
 }

@@ -141,7 +141,7 @@ fn check_golden(classifier: &mut Classifier, manifest: &Manifest) -> Result<()> 
             let off =
                 difference.map_or("no answer".to_owned(), |by| format!("a log-probability off by {by:.4}"));
             return Err(IntentError::GoldenMismatch {
-                pack: manifest.name.clone(),
+                pack: format!("pack {}", manifest.name),
                 backend: classifier.info().backend.clone(),
                 detail: format!("{off} on {:?}; allowed are {}", vector.text, manifest.golden.tolerance),
             });

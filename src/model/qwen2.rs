@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::adapter::{Adapter, Projection};
 use crate::backend::{Backend, Heads, RopeTable, Visible};
 use crate::gguf::{Gguf, Header, Metadata};
 use crate::model::{Expected, TokenId, check_tensors};
@@ -132,6 +133,30 @@ struct Layer<B: Backend> {
     down: B::Matrix,
 }
 
+impl<B: Backend> Layer<B> {
+    fn weight(&self, projection: Projection) -> (&B::Matrix, Option<&B::Vector>) {
+        match projection {
+            Projection::Query => (&self.q.0, Some(&self.q.1)),
+            Projection::Key => (&self.k.0, Some(&self.k.1)),
+            Projection::Value => (&self.v.0, Some(&self.v.1)),
+            Projection::Output => (&self.attn_output, None),
+            Projection::Gate => (&self.gate, None),
+            Projection::Up => (&self.up, None),
+            Projection::Down => (&self.down, None),
+        }
+    }
+}
+
+/// The low-rank paths of an adapter as the backend keeps them: for each layer one a projection, in the order of
+/// [`Projection::ALL`]; nothing at all where there is no adapter.
+pub struct Paths<B: Backend>(Vec<[Option<B::LowRank>; Projection::ALL.len()]>);
+
+impl<B: Backend> Default for Paths<B> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
 /// The weights.
 pub struct Qwen2<B: Backend> {
     backend: B,
@@ -142,6 +167,7 @@ pub struct Qwen2<B: Backend> {
     /// the backend: a few rows are read as a head, and the whole of it only for `token_confidence`.
     output: Arc<QuantMatrix>,
     layers: Vec<Layer<B>>,
+    paths: Paths<B>,
     norm: B::Vector,
 }
 
@@ -187,7 +213,7 @@ impl<B: Backend> Qwen2<B> {
         let layers = (0..config.layers)
             .map(|layer| Self::layer(&backend, &config, gguf, layer))
             .collect::<Result<_>>()?;
-        Ok(Self { backend, config, embedding, output, layers, norm })
+        Ok(Self { backend, config, embedding, output, layers, paths: Paths::default(), norm })
     }
 
     fn layer(backend: &B, config: &Qwen2Config, gguf: &mut Gguf, layer: usize) -> Result<Layer<B>> {
@@ -220,6 +246,28 @@ impl<B: Backend> Qwen2<B> {
     #[must_use]
     pub fn config(&self) -> &Qwen2Config {
         &self.config
+    }
+
+    /// Gives an adapter, which [`Adapter::read`] has compared with this model's sizes, to the backend.
+    ///
+    /// # Errors
+    /// `out_of_memory`.
+    pub fn prepare(&self, adapter: &Adapter) -> Result<Paths<B>> {
+        let layer = |layer| {
+            let mut paths = Projection::ALL.map(|_| None);
+            for (slot, projection) in paths.iter_mut().zip(Projection::ALL) {
+                if let Some(path) = adapter.paths.get(&(layer, projection)) {
+                    *slot = Some(self.backend.low_rank(path.rank, &path.a, &path.b, path.scale)?);
+                }
+            }
+            Ok(paths)
+        };
+        Ok(Paths((0..self.config.layers).map(layer).collect::<Result<_>>()?))
+    }
+
+    /// Puts other paths beside the weights and returns those that were there. What caches hold is of those.
+    pub fn swap(&mut self, paths: Paths<B>) -> Paths<B> {
+        std::mem::replace(&mut self.paths, paths)
     }
 
     /// An empty cache.
@@ -283,19 +331,20 @@ impl<B: Backend> Qwen2<B> {
         let Some((last, layers)) = self.layers.split_last() else {
             return Err(IntentError::Inference("the model has no layers".to_owned()));
         };
-        for (layer, kv) in layers.iter().zip(&mut cache.layers) {
-            let attended = self.attention(layer, kv, &x, &table, batch.visible)?;
+        let last_index = layers.len();
+        for ((index, layer), kv) in layers.iter().enumerate().zip(&mut cache.layers) {
+            let attended = self.attention((index, layer), kv, &x, &table, batch.visible)?;
             b.add(&mut x, &attended);
-            let fed = self.feed_forward(layer, &x);
+            let fed = self.feed_forward((index, layer), &x);
             b.add(&mut x, &fed);
         }
         if let Some(kv) = cache.layers.last_mut() {
-            let attended = self.attention(last, kv, &x, &table, batch.visible)?;
+            let attended = self.attention((last_index, last), kv, &x, &table, batch.visible)?;
             b.add(&mut x, &attended);
         }
         // After the last attention rows no longer meet: only those that are read go on.
         let mut x = b.select_rows(&x, batch.outputs);
-        let fed = self.feed_forward(last, &x);
+        let fed = self.feed_forward((last_index, last), &x);
         b.add(&mut x, &fed);
         b.read(&b.rms_norm(&x, &self.norm, config.rms_eps))
     }
@@ -308,32 +357,44 @@ impl<B: Backend> Qwen2<B> {
         values
     }
 
+    /// A product of a layer, with the path beside it.
+    fn project(&self, (index, layer): (usize, &Layer<B>), projection: Projection, x: &B::Tensor) -> B::Tensor {
+        let (weight, bias) = layer.weight(projection);
+        let mut y = self.backend.linear(x, weight, bias);
+        let paths = self.paths.0.get(index).and_then(|paths| paths.get(projection as usize));
+        if let Some(Some(path)) = paths {
+            self.backend.add_low_rank(&mut y, x, path);
+        }
+        y
+    }
+
     fn attention(
         &self,
-        layer: &Layer<B>,
+        layer: (usize, &Layer<B>),
         kv: &mut B::KvLayer,
         x: &B::Tensor,
         table: &RopeTable,
         visible: &[Visible],
     ) -> Result<B::Tensor> {
         let b = &self.backend;
-        let normed = b.rms_norm(x, &layer.attn_norm, self.config.rms_eps);
-        let project = |(weight, bias): &(B::Matrix, B::Vector)| b.linear(&normed, weight, Some(bias));
-        let (mut q, mut k, v) = (project(&layer.q), project(&layer.k), project(&layer.v));
+        let normed = b.rms_norm(x, &layer.1.attn_norm, self.config.rms_eps);
+        let project = |projection| self.project(layer, projection, &normed);
+        let (mut q, mut k) = (project(Projection::Query), project(Projection::Key));
+        let v = project(Projection::Value);
         b.rope(&mut q, table);
         b.rope(&mut k, table);
         b.kv_append(kv, &k, &v)?;
         let attended = b.attention(&q, kv, visible, self.config.heads);
-        Ok(b.linear(&attended, &layer.attn_output, None))
+        Ok(self.project(layer, Projection::Output, &attended))
     }
 
-    fn feed_forward(&self, layer: &Layer<B>, x: &B::Tensor) -> B::Tensor {
+    fn feed_forward(&self, layer: (usize, &Layer<B>), x: &B::Tensor) -> B::Tensor {
         let b = &self.backend;
-        let normed = b.rms_norm(x, &layer.ffn_norm, self.config.rms_eps);
-        let mut gate = b.linear(&normed, &layer.gate, None);
-        let up = b.linear(&normed, &layer.up, None);
+        let normed = b.rms_norm(x, &layer.1.ffn_norm, self.config.rms_eps);
+        let mut gate = self.project(layer, Projection::Gate, &normed);
+        let up = self.project(layer, Projection::Up, &normed);
         b.silu_mul(&mut gate, &up);
-        b.linear(&gate, &layer.down, None)
+        self.project(layer, Projection::Down, &gate)
     }
 
     /// Rows `tokens` of the output matrix as floats: the head for a few tokens, `[tokens, hidden]`.

@@ -1,7 +1,9 @@
 //! Training and import of adapters.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod apply;
 mod forward;
 mod gradients;
+mod peft;
 mod runs;
 mod tiny;

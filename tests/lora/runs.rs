@@ -64,7 +64,7 @@ fn data() -> Data {
 }
 
 /// Runs, and stops as if killed after `stop` steps in all.
-fn run(model: &Path, options: &str, out: &Path, resume: bool, stop: Option<usize>) -> Result<Intent> {
+pub(crate) fn run(model: &Path, options: &str, out: &Path, resume: bool, stop: Option<usize>) -> Result<Intent> {
     let (data, hyper, config) = (data(), hyper(options), default_config());
     let request = Request {
         base: Base::read(model)?,

@@ -2,12 +2,14 @@
 
 mod attention;
 mod elementwise;
+mod low_rank;
 mod math;
 
 use super::{Backend, Heads, RopeTable, Visible};
 use crate::quant::tile::TiledMatrix;
 use crate::quant::{self, QuantMatrix, Weights};
 use crate::{IntentError, Result};
+pub use low_rank::LowRank;
 
 /// Slots that a KV cache keeps room for when it is cut back.
 const SPARE_SLOTS: usize = 512;
@@ -90,6 +92,7 @@ impl Backend for Cpu {
     type Matrix = Matrix;
     type Vector = Vec<f32>;
     type KvLayer = KvLayer;
+    type LowRank = LowRank;
 
     fn name(&self) -> String {
         format!("cpu-{}", quant::dot::best().name())
@@ -137,6 +140,18 @@ impl Backend for Cpu {
             }
         }
         Tensor { rows: x.rows, cols: w.rows(), values }
+    }
+
+    fn low_rank(&self, rank: usize, a: &[f32], b: &[f32], scale: f32) -> Result<LowRank> {
+        if rank == 0 || !a.len().is_multiple_of(rank) || !b.len().is_multiple_of(rank) {
+            let detail = format!("{} and {} values are not of rank {rank}", a.len(), b.len());
+            return Err(IntentError::argument("low-rank path", detail));
+        }
+        Ok(LowRank::new(rank, a, b, scale))
+    }
+
+    fn add_low_rank(&self, y: &mut Tensor, x: &Tensor, path: &LowRank) {
+        path.add(&x.values, &mut y.values);
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Vec<f32>, eps: f32) -> Tensor {

@@ -30,6 +30,8 @@ pub struct Base {
     pub tokenizer: Tokenizer,
     /// Its weights.
     pub gguf: Gguf,
+    /// Where the engine finds it, if it is a file that the engine reads.
+    pub file: Option<PathBuf>,
 }
 
 impl Base {
@@ -47,12 +49,12 @@ impl Base {
         let sha256 = model.sha256.clone();
         let whole = path.canonicalize().map_err(|error| IntentError::io(path.display(), error))?;
         let name = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Self::new(name, sha256, sizes, model.into_gguf())
+        Self::new(name, sha256, sizes, model.into_gguf(), None)
     }
 
-    fn new(name: String, sha256: String, sizes: Qwen2Config, gguf: Gguf) -> Result<Self> {
+    fn new(name: String, sha256: String, sizes: Qwen2Config, gguf: Gguf, file: Option<&Path>) -> Result<Self> {
         let tokenizer = Tokenizer::from_metadata(&gguf.metadata)?;
-        Ok(Self { name, sha256, sizes, tokenizer, gguf })
+        Ok(Self { name, sha256, sizes, tokenizer, gguf, file: file.map(Path::to_owned) })
     }
 
     fn read_file(path: &Path) -> Result<Self> {
@@ -79,7 +81,7 @@ impl Base {
         let sizes = sizes.ok_or_else(|| gguf.metadata.invalid("header", "was not read"))?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let sha256 = hex(&hash.finalize());
-        Self::new(name, sha256, sizes, gguf)
+        Self::new(name, sha256, sizes, gguf, Some(path))
     }
 }
 

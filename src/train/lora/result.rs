@@ -10,8 +10,11 @@ use super::{Base, Hyperparameters, adapter, weights};
 use crate::adapter::{Adapter, AdapterConfig, BaseModel, CONFIG, INTENT, Intent, Precision, TENSORS};
 use crate::eval::temperature::fit_temperature;
 use crate::fetch::CATALOG;
+use crate::loader::Loader;
+use crate::message::Message;
 use crate::pack::IntentConfig;
 use crate::pack::manifest::{Golden, GoldenVector};
+use crate::scoring::Scores;
 use crate::train::checkpoint::write_file;
 use crate::train::data::Data;
 use crate::train::qwen2::Network;
@@ -26,9 +29,9 @@ const TEXTS: [&str; 4] = [
     "caf\u{e9} hotspot \u{1f621} \u{2014} <|im_end|> #1, 5GHz: why was I charged $49.99 twice",
 ];
 
-/// Largest difference of a golden log-probability: what rounding activations to 8 bits beside 4-bit weights changes, with
-/// room to spare; a wrong base, prompt or path is off by whole units.
-const TOLERANCE: f32 = 0.75;
+/// The golden tolerance is at least this, and [`SLACK`] times what rounding activations to 8 bits changes here.
+const LEAST: f32 = 0.05;
+const SLACK: f32 = 4.0;
 
 /// Decimals of golden log-probabilities.
 const DECIMALS: f32 = 1e4;
@@ -52,18 +55,19 @@ impl Finished<'_> {
         let config = self.peft();
         let config_json = config.to_json()?;
         // What is calibrated and promised is what is stored.
-        let stored = Adapter::read(&config_json, &bytes, self.network.config())?;
-        let stored = weights(self.network, &stored)?;
+        let read = Adapter::read(&config_json, &bytes, self.network.config())?;
+        let stored = weights(self.network, &read)?;
         let scores = task.temperature_scores(&stored)?;
         let pairs: Vec<_> = scores.iter().map(|(scores, gold)| (scores, *gold)).collect();
         let mut calibrated = self.config.clone();
         // A run of hours is not thrown away because its last messages say nothing of confidence.
         let fitted = fit_temperature(&pairs);
         calibrated.temperature = *fitted.as_ref().unwrap_or(&1.0);
+        let golden = self.golden(&stored, &read, &calibrated)?;
         let intent = Intent {
             base: self.base_model(),
             config: calibrated,
-            golden: self.golden(&stored)?,
+            golden,
             training: self.training(out, fitted.err())?,
         };
         write_file(&out.join(TENSORS), &bytes)?;
@@ -91,7 +95,9 @@ impl Finished<'_> {
         }
     }
 
-    fn golden(&self, stored: &Weights) -> Result<Golden> {
+    /// Answers of the stored paths without rounding, by the arithmetic of training; the tolerance comes from how far the
+    /// engine is off, which runs them beside the base as it is stored.
+    fn golden(&self, stored: &Weights, read: &Adapter, config: &IntentConfig) -> Result<Golden> {
         let example = |text: &&str| {
             let tokens = task::tokens(&self.base.tokenizer, self.examples, text)?;
             Ok(Example { tokens, wanted: Vec::new() })
@@ -99,11 +105,25 @@ impl Finished<'_> {
         let examples = TEXTS.iter().map(example).collect::<Result<Vec<_>>>()?;
         let examples: Vec<&Example> = examples.iter().collect();
         let scores = task::scores(self.network, self.examples, stored, &examples)?;
-        let vector = |(text, scores): (&&str, crate::scoring::Scores)| GoldenVector {
+        let vector = |(text, scores): (&&str, Scores)| GoldenVector {
             text: (*text).to_owned(),
             log_probabilities: scores.log_probabilities.iter().map(|l| (l * DECIMALS).round() / DECIMALS).collect(),
         };
-        Ok(Golden { tolerance: TOLERANCE, vectors: TEXTS.iter().zip(scores).map(vector).collect() })
+        let vectors: Vec<GoldenVector> = TEXTS.iter().zip(scores).map(vector).collect();
+        let mut worst = 0f32;
+        if let Some(file) = &self.base.file {
+            let (mut scorer, _) = Loader::read_file(file, config.clone())?.finish_scorer()?;
+            scorer.set_adapter(Some(read), config, |_| Ok(()))?;
+            for vector in &vectors {
+                let Message::Text(text) = Message::new(&vector.text)? else { continue };
+                let engine = scorer.score(&text, false)?.log_probabilities;
+                let pairs = engine.iter().zip(&vector.log_probabilities);
+                worst = pairs.fold(worst, |worst, (a, b)| worst.max((a - b).abs()));
+            }
+        }
+        // Rounded up to hundredths, so that a last bit does not change the file.
+        let tolerance = (LEAST.max(SLACK * worst) * 100.0).ceil() / 100.0;
+        Ok(Golden { tolerance, vectors })
     }
 
     fn training(&self, out: &Path, unfitted: Option<IntentError>) -> Result<serde_json::Value> {

@@ -39,6 +39,15 @@ pub(super) struct Lora<'a> {
     order: (Option<usize>, Vec<usize>),
 }
 
+/// What a pass came to.
+struct Pass {
+    /// Sum over its messages.
+    loss: f64,
+    /// Rows of the batch: tokens and nodes.
+    rows: usize,
+    gradients: Weights,
+}
+
 /// What a [`Lora`] is made of.
 pub(super) struct Parts<'a> {
     pub(super) network: &'a Network,
@@ -92,20 +101,21 @@ impl<'a> Lora<'a> {
         self.order.1.iter().skip(position.step * self.hyper.batch).take(self.hyper.batch).copied().collect()
     }
 
-    /// Sum of the losses of a pass over `members`, and the gradients of `factor` times that.
+    /// A pass over `members`; the gradients are of `factor` times its loss.
     fn pass(
         &self,
         weights: &Weights,
         members: &[&Example],
         factor: f64,
         noise: Noise,
-    ) -> candle_core::Result<(f64, Weights)> {
+    ) -> candle_core::Result<Pass> {
         let keep = if self.checkpointing { Keep::Operands } else { Keep::Everything };
         let matters = |Parted { example, parting }: Parted| self.examples.matters(members[example], parting);
         let (batch, parted) = self.examples.batch(members, matters);
         let (hidden, trace) = self.network.forward(weights, &batch, noise, keep)?;
         let loss = self.examples.loss(&hidden, &parted, members, factor)?;
-        Ok((loss.sum, self.network.backward(weights, &batch, noise, trace, &loss.gradient)?))
+        let gradients = self.network.backward(weights, &batch, noise, trace, &loss.gradient)?;
+        Ok(Pass { loss: loss.sum, rows: batch.tokens.len(), gradients })
     }
 
     /// Log-probabilities of messages.
@@ -207,7 +217,7 @@ impl Task for Lora<'_> {
         #[expect(clippy::cast_precision_loss, reason = "a batch's size")]
         let factor = 1.0 / chosen.len().max(1) as f64;
         let weights = parameters.weights();
-        let (mut loss, mut gradients) = (0.0, Weights::new());
+        let (mut loss, mut rows, mut gradients) = (0.0, 0, Weights::new());
         let size = if self.hyper.pass == 0 { self.hyper.batch } else { self.hyper.pass };
         for (number, members) in chosen.chunks(size).enumerate() {
             let stream = format!("train/{}/dropout/{}/{number}", self.hyper.seed, position.steps);
@@ -216,13 +226,16 @@ impl Task for Lora<'_> {
                 rate: self.hyper.dropout as f32,
                 seed: Random::named(&stream).below(usize::MAX) as u64,
             };
-            let (sum, more) = self.pass(&weights, members, factor, noise).map_err(failed)?;
+            let pass = self.pass(&weights, members, factor, noise).map_err(failed)?;
+            let (sum, more) = (pass.loss, pass.gradients);
             loss += factor * sum;
+            rows += pass.rows;
             accumulate(&mut gradients, more).map_err(failed)?;
         }
         let gradients: Vec<Option<Tensor>> =
             parameters.iter().map(|parameter| gradients.remove(&parameter.name)).collect();
-        Ok(Step { loss, parts: Vec::new(), gradients })
+        #[expect(clippy::cast_precision_loss, reason = "a count of tokens")]
+        Ok(Step { loss, parts: vec![("rows", rows as f64)], gradients })
     }
 
     fn evaluate(&mut self, weights: &Weights, _epoch: usize) -> Result<Value> {

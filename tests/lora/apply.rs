@@ -1,0 +1,236 @@
+//! Adapters beside a loaded base.
+
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+use relayops_intent::adapter::{Adapter, AdapterFiles};
+use relayops_intent::classifier::{Classifier, ClassifyOptions, Reading};
+use relayops_intent::loader::Loader;
+use relayops_intent::pack::IntentConfig;
+use relayops_testkit::TinyQwen2;
+
+use super::runs;
+use super::tiny::{self, MESSAGES};
+
+/// A tiny model and two adapters that were trained for it.
+struct Trained {
+    folder: tempfile::TempDir,
+    model: std::path::PathBuf,
+}
+
+impl Trained {
+    fn new(tiny: &TinyQwen2) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let model = tiny::file(folder.path(), tiny);
+        for (name, options) in [
+            ("first", "--epochs 3 --batch 8 --rate 1e-2 --rank 4"),
+            ("second", "--epochs 2 --batch 8 --rate 1e-2 --rank 2 --targets q,down --top-layers 1 --seed 3"),
+        ] {
+            runs::run(&model, options, &folder.path().join(name), false, None).unwrap();
+        }
+        Self { folder, model }
+    }
+
+    fn adapter(&self, name: &str) -> AdapterFiles {
+        AdapterFiles::read(&self.folder.path().join(name)).unwrap()
+    }
+
+    fn base(&self, exact: bool) -> Classifier {
+        let loader = Loader::read_base(&self.model, IntentConfig::default()).unwrap();
+        if exact { loader.exact().finish().unwrap() } else { loader.finish().unwrap() }
+    }
+}
+
+fn scores(classifier: &mut Classifier) -> Vec<Vec<f32>> {
+    let read = |message: &&str| match classifier.read(message, false).unwrap() {
+        Reading::Scored { scores, .. } => scores.log_probabilities,
+        Reading::Unscored(decision) => panic!("{decision:?}"),
+    };
+    MESSAGES.iter().map(read).collect()
+}
+
+fn largest_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+    let pairs = a.iter().flatten().zip(b.iter().flatten());
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, |worst, off| if off > worst || off.is_nan() { off } else { worst })
+}
+
+#[test]
+fn adapters_swap_on_a_loaded_base() {
+    for tiny in [tiny::model(), TinyQwen2::default()] {
+        let trained = Trained::new(&tiny);
+        let fresh = |name: &str| {
+            let mut classifier = trained.base(false);
+            classifier.set_adapter(Some(&trained.adapter(name)), false).unwrap();
+            scores(&mut classifier)
+        };
+        let (first, second, none) = (fresh("first"), fresh("second"), scores(&mut trained.base(false)));
+        assert!(largest_difference(&first, &second) > 0.01);
+        let mut classifier = trained.base(false);
+        for name in ["first", "second", "first", "", "second"] {
+            let adapter = (!name.is_empty()).then(|| trained.adapter(name));
+            classifier.set_adapter(adapter.as_ref(), false).unwrap();
+            let expected = match name {
+                "first" => &first,
+                "second" => &second,
+                _ => &none,
+            };
+            assert_eq!(&scores(&mut classifier), expected, "{name:?}");
+            let config = adapter.map_or_else(IntentConfig::default, |adapter| adapter.intent.config);
+            assert_eq!(*classifier.config(), config);
+        }
+    }
+}
+
+#[test]
+fn golden_answers_of_training_are_the_engines() {
+    let trained = Trained::new(&tiny::model());
+    for name in ["first", "second"] {
+        let adapter = trained.adapter(name);
+        let mut classifier = trained.base(true);
+        classifier.set_adapter(Some(&adapter), false).unwrap();
+        for vector in &adapter.intent.golden.vectors {
+            let Reading::Scored { scores, .. } = classifier.read(&vector.text, false).unwrap() else { panic!() };
+            for (ours, theirs) in scores.log_probabilities.iter().zip(&vector.log_probabilities) {
+                // Four decimals are stored.
+                assert!((ours - theirs).abs() < 2e-4, "{name}: {ours} for {theirs}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_adapter_changes_nothing() {
+    let trained = Trained::new(&tiny::model());
+    let mut classifier = trained.base(false);
+    let first = trained.adapter("first");
+    classifier.set_adapter(Some(&first), false).unwrap();
+    let before = scores(&mut classifier);
+    let mut other_base = trained.adapter("second");
+    other_base.intent.base.sha256 = "0".repeat(64);
+    let mut untrue = trained.adapter("second");
+    untrue.intent.golden.vectors[1].log_probabilities[2] += 1.0;
+    let mut damaged = trained.adapter("second");
+    damaged.tensors.truncate(100);
+    let mut unsayable = trained.adapter("second");
+    unsayable.intent.config.labels[1] = unsayable.intent.config.labels[0].clone();
+    for (adapter, code) in [
+        (&other_base, "wrong_base"),
+        (&untrue, "golden_mismatch"),
+        (&damaged, "invalid_config"),
+        (&unsayable, "invalid_config"),
+    ] {
+        let error = classifier.set_adapter(Some(adapter), false).unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert_eq!(scores(&mut classifier), before, "{code}");
+        assert_eq!(*classifier.config(), first.intent.config);
+    }
+    classifier.set_adapter(Some(&other_base), true).unwrap();
+    assert!(scores(&mut classifier) != before);
+    // A base whose digest was not taken can't be told from another.
+    let mut unknown = Loader::read_file(&trained.model, IntentConfig::default()).unwrap().finish().unwrap();
+    let error = unknown.set_adapter(Some(&first), false).unwrap_err();
+    assert_eq!(error.code(), "wrong_base");
+    assert!(error.to_string().contains("not known"), "{error}");
+}
+
+#[test]
+fn models_without_room_for_adapters_say_so() {
+    let trained = Trained::new(&tiny::model());
+    let mut compact = relayops_intent::builtin::compact().unwrap().finish().unwrap();
+    let before = compact.classify(MESSAGES[0], ClassifyOptions::default()).unwrap().intent;
+    let error = compact.set_adapter(Some(&trained.adapter("first")), true).unwrap_err();
+    assert_eq!(error.code(), "unavailable");
+    assert_eq!(compact.classify(MESSAGES[0], ClassifyOptions::default()).unwrap().intent, before);
+}
+
+/// A copy of a model of floats with an adapter added to its weights.
+fn merge(model: &Path, adapter: &Adapter, out: &Path) {
+    let mut file = std::fs::File::open(model).unwrap();
+    let content = gguf_file::Content::read(&mut file).unwrap();
+    let mut tensors = Vec::new();
+    for name in content.tensor_infos.keys() {
+        let tensor = content.tensor(&mut file, name, &Device::Cpu).unwrap().dequantize(&Device::Cpu).unwrap();
+        let path = adapter.paths.iter().find(|((layer, p), _)| *name == format!("blk.{layer}.{}", p.gguf_name()));
+        let tensor = match path {
+            None => tensor,
+            Some((_, path)) => {
+                let (out, width) = tensor.dims2().unwrap();
+                let a = Tensor::from_slice(&path.a, (path.rank, width), &Device::Cpu).unwrap();
+                let b = Tensor::from_slice(&path.b, (out, path.rank), &Device::Cpu).unwrap();
+                (tensor + (b.matmul(&a).unwrap() * f64::from(path.scale)).unwrap()).unwrap()
+            }
+        };
+        tensors.push((name.clone(), QTensor::quantize(&tensor, GgmlDType::F32).unwrap()));
+    }
+    let metadata: Vec<(&str, &Value)> = content.metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    gguf_file::write(&mut std::fs::File::create(out).unwrap(), &metadata, &tensors).unwrap();
+}
+
+#[test]
+fn merged_and_unmerged_agree() {
+    let trained = Trained::new(&tiny::model());
+    for name in ["first", "second"] {
+        let files = trained.adapter(name);
+        let mut unmerged = trained.base(false);
+        unmerged.set_adapter(Some(&files), false).unwrap();
+        let sizes = relayops_intent::train::lora::Base::read(&trained.model).unwrap().sizes;
+        let path = trained.folder.path().join("merged.gguf");
+        merge(&trained.model, &files.adapter(&sizes).unwrap(), &path);
+        let mut merged = Loader::read_file(&path, files.intent.config.clone()).unwrap().finish().unwrap();
+        let off = largest_difference(&scores(&mut unmerged), &scores(&mut merged));
+        assert!(off < 1e-3, "{name}: {off}");
+    }
+}
+
+#[test]
+fn an_adapter_of_a_hub_model_answers_as_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = super::peft::base_folder(folder.path());
+    let out = folder.path().join("out");
+    let intent = runs::run(&base, "--epochs 1 --batch 8 --rate 1e-2 --rank 2", &out, false, None).unwrap();
+    assert_eq!(intent.base.name, "base");
+    let files = AdapterFiles::read(&out).unwrap();
+    assert_eq!(files.intent, intent);
+    let sizes = relayops_intent::train::lora::Base::read(&base).unwrap().sizes;
+    assert_eq!(files.adapter(&sizes).unwrap().paths.len(), 14);
+}
+
+#[test]
+fn the_command_line_takes_adapters() {
+    let trained = Trained::new(&tiny::model());
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_relayops-intent")).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let model = trained.model.to_str().unwrap();
+    let first = trained.folder.path().join("first");
+    let first = first.to_str().unwrap();
+    let mut classifier = trained.base(false);
+    classifier.set_adapter(Some(&trained.adapter("first")), false).unwrap();
+    for message in MESSAGES {
+        let (code, out, error) = run(&["classify", "--model", model, "--adapter", first, message]);
+        assert_eq!(code, Some(0), "{error}");
+        assert_eq!(out.trim_end(), classifier.classify(message, ClassifyOptions::default()).unwrap().json);
+    }
+    let eval = ["eval", "--model", model, "--adapter", first, "--set", "dev", "--json"];
+    let (code, out, error) = run(&eval);
+    assert_eq!(code, Some(0), "{error}");
+    let result: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(result["accuracy"].is_number(), "{out}");
+    for (arguments, said) in [
+        (vec!["classify", "--model", "keyword", "--adapter", first, "hi"], "--adapter"),
+        (vec!["classify", "--adapter", first, "hi"], "--adapter"),
+        (vec!["classify", "--model", model, "--adapter", first, "--config", "x", "hi"], "--config"),
+        (vec!["classify", "--model", model, "--force-adapter", "hi"], "--adapter"),
+    ] {
+        let (code, _, error) = run(&arguments);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(error.contains(said), "{error}");
+    }
+    let (code, _, error) = run(&["classify", "--model", model, "--adapter", "/nowhere", "hi"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("intent.json"), "{error}");
+}
