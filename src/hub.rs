@@ -77,7 +77,12 @@ impl Model {
                 tensors.insert(ours, matrix);
             }
         }
-        let header = Header { metadata: Metadata::new(&name, metadata), tensors: infos, data_offset: 0, alignment: 32 };
+        let header = Header {
+            metadata: Metadata::new(&name, metadata),
+            tensors: infos,
+            data_offset: 0,
+            alignment: 32,
+        };
         let sha256 = hex(&hash.finalize());
         Ok(Self { header, tensors, sha256 })
     }
@@ -146,7 +151,9 @@ impl Config {
         if self.use_sliding_window {
             return unsupported("use_sliding_window", "true; every token sees all before it here".to_owned());
         }
-        for (field, rope) in [("rope_scaling", &self.rope_scaling), ("rope_parameters", &self.rope_parameters)] {
+        for (field, rope) in
+            [("rope_scaling", &self.rope_scaling), ("rope_parameters", &self.rope_parameters)]
+        {
             let kind = rope.as_ref().and_then(|rope| rope.get("rope_type").or_else(|| rope.get("type")));
             if let Some(kind) = kind.and_then(Json::as_str).filter(|kind| *kind != "default") {
                 return unsupported(field, format!("{kind:?}; only unscaled angles are run"));
@@ -191,7 +198,8 @@ fn tokenizer(json: &Json, vocab: usize, name: &str) -> Result<HashMap<String, Va
     let mut tokens: Vec<(String, i32)> = (0..vocab).map(|id| (format!("[UNUSED{id}]"), TYPES[3])).collect();
     let mut put = |token: &str, id: &Json, kind: i32| {
         let slot = id.as_u64().and_then(|id| usize::try_from(id).ok()).and_then(|id| tokens.get_mut(id));
-        let slot = slot.ok_or_else(|| wrong("model.vocab", &format!("token {token:?} has the id {id} of {vocab}")))?;
+        let slot =
+            slot.ok_or_else(|| wrong("model.vocab", &format!("token {token:?} has the id {id} of {vocab}")))?;
         *slot = (token.to_owned(), kind);
         Ok(())
     };
@@ -207,7 +215,8 @@ fn tokenizer(json: &Json, vocab: usize, name: &str) -> Result<HashMap<String, Va
         Json::Array(pair) => Some(format!("{} {}", pair.first()?.as_str()?, pair.get(1)?.as_str()?)),
         _ => None,
     };
-    let merges: Option<Vec<String>> = model["merges"].as_array().and_then(|all| all.iter().map(merge).collect());
+    let merges: Option<Vec<String>> =
+        model["merges"].as_array().and_then(|all| all.iter().map(merge).collect());
     let merges = merges.ok_or_else(|| wrong("model.merges", "are not pairs of tokens"))?;
     let (texts, kinds): (Vec<String>, Vec<i32>) = tokens.into_iter().unzip();
     let strings = |texts: Vec<String>| Value::Array(texts.into_iter().map(Value::String).collect());

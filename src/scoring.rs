@@ -7,8 +7,8 @@
 
 use std::mem::replace;
 
-use crate::backend::{Backend, Visible, causal};
 use crate::adapter::Adapter;
+use crate::backend::{Backend, Visible, causal};
 use crate::model::qwen2::{Batch, KvCache, Paths, Qwen2};
 use crate::pack::IntentConfig;
 use crate::prompt::Prompt;
@@ -196,7 +196,8 @@ impl<B: Backend> Scorer<B> {
             visible.push(sees);
         }
         let last = rows - 1;
-        let partings = self.task.trie.partings.iter().map(|parting| parting.node.map_or(last, |node| rows + node));
+        let partings =
+            self.task.trie.partings.iter().map(|parting| parting.node.map_or(last, |node| rows + node));
         let outputs: Vec<usize> = (rows - opening..rows).chain(partings).collect();
         let batch = Batch { tokens: &tokens, positions: &positions, visible: &visible, outputs: &outputs };
         let hidden = self.model.forward(&mut self.cache, &batch)?;
@@ -214,7 +215,9 @@ impl<B: Backend> Scorer<B> {
             let logits: Vec<f32> = parting
                 .children
                 .iter()
-                .filter_map(|token| self.task.head_tokens.binary_search(token).ok().map(|column| logits[column]))
+                .filter_map(|token| {
+                    self.task.head_tokens.binary_search(token).ok().map(|column| logits[column])
+                })
                 .collect();
             let normaliser = log_sum_exp(&logits);
             if normaliser.is_finite() {

@@ -11,10 +11,10 @@ mod tensors;
 
 use std::collections::BTreeMap;
 
-use crate::model::qwen2::Qwen2Config;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::IntentError;
 use crate::Result;
+use crate::model::qwen2::Qwen2Config;
 
 pub use config::AdapterConfig;
 pub use intent::{BaseModel, Intent};
@@ -77,8 +77,9 @@ impl AdapterFiles {
         let path = |file: &str| folder.join(file);
         let io = |file: &str, error| IntentError::io(path(file).display(), error);
         let text = |file: &str| std::fs::read_to_string(path(file)).map_err(|error| io(file, error));
+        let (intent, config) = (text(INTENT)?, text(CONFIG)?);
         let tensors = std::fs::read(path(TENSORS)).map_err(|error| io(TENSORS, error))?;
-        Self::new(&text(INTENT)?, text(CONFIG)?, tensors)
+        Self::new(&intent, config, tensors)
     }
 
     /// The adapter, for a model of that size.

@@ -59,7 +59,10 @@ pub(super) fn read(bytes: &[u8], config: &AdapterConfig, sizes: &Qwen2Config) ->
     let mut matrices: BTreeMap<(usize, Projection, Side), Vec<f32>> = BTreeMap::new();
     for (name, tensor) in file.iter() {
         let place = place(name).ok_or_else(|| {
-            invalid(name, "is no low-rank matrix beside a projection of a Qwen2 layer, and nothing else is run")
+            invalid(
+                name,
+                "is no low-rank matrix beside a projection of a Qwen2 layer, and nothing else is run",
+            )
         })?;
         let (layer, projection, side) = place;
         if layer >= sizes.layers {

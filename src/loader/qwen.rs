@@ -59,7 +59,8 @@ fn check_golden(scorer: &mut Scorer<Cpu>, intent: &Intent, backend: &str) -> Res
         let scores = scorer.score(&text, false)?;
         let pairs = scores.log_probabilities.iter().zip(&vector.log_probabilities);
         // Also where one is not a number.
-        if let Some((ours, theirs)) = pairs.into_iter().find(|(a, b)| !((*a - *b).abs() <= golden.tolerance)) {
+        if let Some((ours, theirs)) = pairs.into_iter().find(|(a, b)| !((*a - *b).abs() <= golden.tolerance))
+        {
             return Err(IntentError::GoldenMismatch {
                 pack: format!("adapter for {}", intent.base.name),
                 backend: backend.to_owned(),

@@ -358,7 +358,12 @@ impl<B: Backend> Qwen2<B> {
     }
 
     /// A product of a layer, with the path beside it.
-    fn project(&self, (index, layer): (usize, &Layer<B>), projection: Projection, x: &B::Tensor) -> B::Tensor {
+    fn project(
+        &self,
+        (index, layer): (usize, &Layer<B>),
+        projection: Projection,
+        x: &B::Tensor,
+    ) -> B::Tensor {
         let (weight, bias) = layer.weight(projection);
         let mut y = self.backend.linear(x, weight, bias);
         let paths = self.paths.0.get(index).and_then(|paths| paths.get(projection as usize));

@@ -207,7 +207,8 @@ impl<'a, T: Task> Run<'a, T> {
     /// Whether waiting for better figures has taken too long.
     fn is_over(&self) -> bool {
         let since = |best: usize| self.state.epochs.len().saturating_sub(best + 1);
-        self.settings.patience > 0 && self.state.best.is_some_and(|best| since(best) >= self.settings.patience)
+        self.settings.patience > 0
+            && self.state.best.is_some_and(|best| since(best) >= self.settings.patience)
     }
 
     /// The weights that would be kept if the run ended now.
@@ -248,9 +249,11 @@ impl<'a, T: Task> Run<'a, T> {
         let mut figures = self.task.evaluate(&weights, self.state.epoch)?;
         if let Some(object) = figures.as_object_mut() {
             let every = self.settings.evaluate_every;
-            let since = self.state.step.checked_rem(every).map_or(self.state.step, |rest| {
-                if rest == 0 { every } else { rest }
-            });
+            let since = self
+                .state
+                .step
+                .checked_rem(every)
+                .map_or(self.state.step, |rest| if rest == 0 { every } else { rest });
             #[expect(clippy::cast_precision_loss, reason = "a count of steps")]
             let mean = f64::from_bits(self.state.loss_bits) / since.max(1) as f64;
             object.insert("epoch".to_owned(), json!(self.state.epoch + 1));

@@ -53,7 +53,9 @@ fn scores(classifier: &mut Classifier) -> Vec<Vec<f32>> {
 
 fn largest_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
     let pairs = a.iter().flatten().zip(b.iter().flatten());
-    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, |worst, off| if off > worst || off.is_nan() { off } else { worst })
+    pairs
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |worst, off| if off > worst || off.is_nan() { off } else { worst })
 }
 
 #[test]
@@ -91,7 +93,9 @@ fn golden_answers_of_training_are_the_engines() {
         let mut classifier = trained.base(true);
         classifier.set_adapter(Some(&adapter), false).unwrap();
         for vector in &adapter.intent.golden.vectors {
-            let Reading::Scored { scores, .. } = classifier.read(&vector.text, false).unwrap() else { panic!() };
+            let Reading::Scored { scores, .. } = classifier.read(&vector.text, false).unwrap() else {
+                panic!()
+            };
             for (ours, theirs) in scores.log_probabilities.iter().zip(&vector.log_probabilities) {
                 // Four decimals are stored.
                 assert!((ours - theirs).abs() < 2e-4, "{name}: {ours} for {theirs}");
@@ -152,7 +156,8 @@ fn merge(model: &Path, adapter: &Adapter, out: &Path) {
     let mut tensors = Vec::new();
     for name in content.tensor_infos.keys() {
         let tensor = content.tensor(&mut file, name, &Device::Cpu).unwrap().dequantize(&Device::Cpu).unwrap();
-        let path = adapter.paths.iter().find(|((layer, p), _)| *name == format!("blk.{layer}.{}", p.gguf_name()));
+        let path =
+            adapter.paths.iter().find(|((layer, p), _)| *name == format!("blk.{layer}.{}", p.gguf_name()));
         let tensor = match path {
             None => tensor,
             Some((_, path)) => {
@@ -164,8 +169,10 @@ fn merge(model: &Path, adapter: &Adapter, out: &Path) {
         };
         tensors.push((name.clone(), QTensor::quantize(&tensor, GgmlDType::F32).unwrap()));
     }
-    let metadata: Vec<(&str, &Value)> = content.metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
-    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let metadata: Vec<(&str, &Value)> =
+        content.metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     gguf_file::write(&mut std::fs::File::create(out).unwrap(), &metadata, &tensors).unwrap();
 }
 
@@ -202,8 +209,15 @@ fn an_adapter_of_a_hub_model_answers_as_trained() {
 fn the_command_line_takes_adapters() {
     let trained = Trained::new(&tiny::model());
     let run = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_relayops-intent")).args(arguments).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_relayops-intent"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let model = trained.model.to_str().unwrap();
     let first = trained.folder.path().join("first");

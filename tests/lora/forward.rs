@@ -31,7 +31,11 @@ fn assert_close(a: &[Vec<f32>], b: &[Vec<f32>], tolerance: f32) {
     assert_eq!(a.len(), b.len());
     for ((a, b), message) in a.iter().zip(b).zip(MESSAGES) {
         assert_eq!(a.len(), b.len());
-        let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, |worst, off| if off > worst || off.is_nan() { off } else { worst });
+        let worst = a
+            .iter()
+            .zip(b)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0f32, |worst, off| if off > worst || off.is_nan() { off } else { worst });
         assert!(worst <= tolerance, "{message}: {worst}");
     }
 }

@@ -53,13 +53,20 @@ fn check_by_differences(paths: Paths, smoothing: f64, noise: Noise) {
                 let mut numbers = numbers.clone();
                 numbers[probe] += change;
                 let mut weights = weights.clone();
-                weights.insert(name.clone(), Tensor::from_vec(numbers, tensor.shape(), tensor.device()).unwrap());
+                weights.insert(
+                    name.clone(),
+                    Tensor::from_vec(numbers, tensor.shape(), tensor.device()).unwrap(),
+                );
                 gradients(&case, &weights, noise, Keep::Nothing).0
             };
             let expected = (at(STEP) - at(-STEP)) / (2.0 * STEP);
             let error = (gradient[probe] - expected).abs();
             // Both the step's square and rounding over the step are below 1e-7.
-            assert!(error < 1e-6 * expected.abs().max(1.0), "{name}[{probe}]: {} against {expected}", gradient[probe]);
+            assert!(
+                error < 1e-6 * expected.abs().max(1.0),
+                "{name}[{probe}]: {} against {expected}",
+                gradient[probe]
+            );
             largest = largest.max(expected.abs());
         }
     }
@@ -134,7 +141,8 @@ fn a_batch_is_the_sum_of_its_messages() {
         let (loss, one) = gradients(&case, &weights, Noise::OFF, Keep::Everything);
         sum += loss;
         for (name, gradient) in one {
-            let total = sums.remove(&name).map_or(Ok(gradient.clone()), |sum: Tensor| sum + &gradient).unwrap();
+            let total =
+                sums.remove(&name).map_or(Ok(gradient.clone()), |sum: Tensor| sum + &gradient).unwrap();
             sums.insert(name, total);
         }
     }

@@ -41,8 +41,12 @@ fn tokenizer_json() -> Value {
             added.push(json!({"id": id, "content": token, "special": kind == 3}));
         }
     }
-    let pairs: Vec<Vec<&str>> =
-        subset["merges"].as_array().unwrap().iter().map(|m| m.as_str().unwrap().split(' ').collect()).collect();
+    let pairs: Vec<Vec<&str>> = subset["merges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m.as_str().unwrap().split(' ').collect())
+        .collect();
     json!({
         "added_tokens": added,
         "normalizer": {"type": "NFC"},
@@ -158,7 +162,8 @@ fn what_is_written_is_read_again() {
         let adapter = Adapter::read(&config, &tensors, &sizes).unwrap();
         let again = Adapter::read(&config, &adapter.to_safetensors(Precision::F32).unwrap(), &sizes).unwrap();
         assert_eq!(adapter, again, "{name}");
-        let rounded = Adapter::read(&config, &adapter.to_safetensors(Precision::F16).unwrap(), &sizes).unwrap();
+        let rounded =
+            Adapter::read(&config, &adapter.to_safetensors(Precision::F16).unwrap(), &sizes).unwrap();
         for (path, rounded) in adapter.paths.values().zip(rounded.paths.values()) {
             let pairs = path.a.iter().chain(&path.b).zip(rounded.a.iter().chain(&rounded.b));
             pairs.for_each(|(a, b)| assert!((a - b).abs() <= 1e-3 * a.abs() + 1e-7, "{name}: {a} {b}"));
@@ -185,11 +190,15 @@ fn the_adapters_name_in_keys_and_other_types_are_read() {
     let (config, bytes) = files("plain");
     let plain = Adapter::read(&config, &bytes, &sizes).unwrap();
     let named = tensors(|all| {
-        *all = all.drain().map(|(name, tensor)| (name.replace(".weight", ".default.weight"), tensor)).collect();
+        *all =
+            all.drain().map(|(name, tensor)| (name.replace(".weight", ".default.weight"), tensor)).collect();
     });
     assert_eq!(Adapter::read(&config, &named, &sizes).unwrap(), plain);
     let inner = tensors(|all| {
-        *all = all.drain().map(|(name, tensor)| (name.replace("model.model.model", "model.model"), tensor)).collect();
+        *all = all
+            .drain()
+            .map(|(name, tensor)| (name.replace("model.model.model", "model.model"), tensor))
+            .collect();
     });
     assert_eq!(Adapter::read(&config, &inner, &sizes).unwrap(), plain);
     for dtype in [DType::BF16, DType::F16] {
@@ -247,7 +256,9 @@ fn fields_that_ask_for_more_are_refused_by_name() {
     assert!(error.to_string().contains("lora_alpha"), "{error}");
     // What changes nothing is not refused, known or not.
     let mut neutral: Value = serde_json::from_str(&config).unwrap();
-    for (field, value) in [("use_dora", json!(false)), ("modules_to_save", json!([])), ("of_tomorrow", json!(3))] {
+    for (field, value) in
+        [("use_dora", json!(false)), ("modules_to_save", json!([])), ("of_tomorrow", json!(3))]
+    {
         neutral[field] = value;
     }
     Adapter::read(&neutral.to_string(), &bytes, &sizes).unwrap();
@@ -282,7 +293,11 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
     ] {
         refused(&put(other, zeros([4, 32])), other, "nothing else is run");
     }
-    refused(&put(&A.replace(".weight", ".default.weight"), zeros([4, 32])), A.trim_end_matches(".weight"), "twice");
+    refused(
+        &put(&A.replace(".weight", ".default.weight"), zeros([4, 32])),
+        A.trim_end_matches(".weight"),
+        "twice",
+    );
     refused(&tensors(|all| drop(all.remove(B))), B, "is missing");
     refused(&tensors(|all| drop(all.remove(A))), A, "is missing");
     let module = "model.layers.1.self_attn.q_proj";
@@ -335,13 +350,18 @@ fn folders_that_are_not_read_say_why() {
         tensors.keys().for_each(|name| drop(map.insert(name.clone(), json!(file))));
     }
     std::fs::remove_file(base.join("model.safetensors")).unwrap();
-    std::fs::write(base.join("model.safetensors.index.json"), json!({"weight_map": map}).to_string()).unwrap();
+    std::fs::write(base.join("model.safetensors.index.json"), json!({"weight_map": map}).to_string())
+        .unwrap();
     let parts = hub::Model::read(&base).unwrap();
     assert_eq!(parts.tensors.len(), whole.tensors.len());
     for (name, tensor) in &whole.tensors {
         assert_eq!(tensor.data(), parts.tensors[name].data(), "{name}");
     }
-    std::fs::write(base.join("model.safetensors.index.json"), json!({"weight_map": {"a": "../b"}}).to_string()).unwrap();
+    std::fs::write(
+        base.join("model.safetensors.index.json"),
+        json!({"weight_map": {"a": "../b"}}).to_string(),
+    )
+    .unwrap();
     let error = hub::Model::read(&base).err().unwrap();
     assert!(error.to_string().contains("weight_map"), "{error}");
 }

@@ -64,7 +64,13 @@ fn data() -> Data {
 }
 
 /// Runs, and stops as if killed after `stop` steps in all.
-pub(crate) fn run(model: &Path, options: &str, out: &Path, resume: bool, stop: Option<usize>) -> Result<Intent> {
+pub(crate) fn run(
+    model: &Path,
+    options: &str,
+    out: &Path,
+    resume: bool,
+    stop: Option<usize>,
+) -> Result<Intent> {
     let (data, hyper, config) = (data(), hyper(options), default_config());
     let request = Request {
         base: Base::read(model)?,
@@ -123,7 +129,8 @@ fn a_run_that_was_killed_ends_like_one_that_was_not() {
         "--evaluate-every 1 --patience 2 --rate 0.5 --limit 13 --top-layers 2 --rslora",
     ];
     for (number, variant) in variants.into_iter().enumerate() {
-        let options = format!("{common} {variant}").replace("--rate 3e-3 --evaluate-every 1", "--evaluate-every 1");
+        let options =
+            format!("{common} {variant}").replace("--rate 3e-3 --evaluate-every 1", "--evaluate-every 1");
         let whole = folder.path().join(format!("whole{number}")).join("out");
         let intent = run(&model, &options, &whole, false, None).unwrap();
         let looks = intent.training["figures"].as_array().unwrap().len();
@@ -224,7 +231,10 @@ fn what_is_written_is_complete() {
     assert_eq!(Intent::from_json(&text).unwrap(), intent);
     assert!(!text.contains(folder.path().to_str().unwrap()), "{text}");
     let command = intent.training["command"].as_str().unwrap();
-    assert!(command.starts_with("relayops-intent train lora --base tiny --out 'my out' --templates 0"), "{command}");
+    assert!(
+        command.starts_with("relayops-intent train lora --base tiny --out 'my out' --templates 0"),
+        "{command}"
+    );
     // The command means the same run.
     assert_eq!(hyper(command.split_once("'my out' ").unwrap().1), hyper(options));
     let config: Value = serde_json::from_slice(&std::fs::read(out.join(CONFIG)).unwrap()).unwrap();

@@ -20,12 +20,7 @@ pub(crate) const MESSAGES: [&str; 5] = [
 
 /// Narrow, so that double precision is fast.
 pub(crate) fn model() -> TinyQwen2 {
-    TinyQwen2 {
-        hidden: 64,
-        feed_forward: 96,
-        layers: 3,
-        ..TinyQwen2::uniform(GgmlDType::F32)
-    }
+    TinyQwen2 { hidden: 64, feed_forward: 96, layers: 3, ..TinyQwen2::uniform(GgmlDType::F32) }
 }
 
 /// Writes a model to a folder.

@@ -79,11 +79,16 @@ mod tests {
                 for column in 0..out {
                     let mut expected = f64::from(start[row * out + column]);
                     for r in 0..rank {
-                        let inner: f64 =
-                            (0..width).map(|k| f64::from(x[row * width + k]) * f64::from(a[r * width + k])).sum();
+                        let inner: f64 = (0..width)
+                            .map(|k| f64::from(x[row * width + k]) * f64::from(a[r * width + k]))
+                            .sum();
                         expected += 0.5 * inner * f64::from(b[column * rank + r]);
                     }
-                    assert_eq!(f64::from(y[row * out + column]), expected, "rank {rank}, row {row}, column {column}");
+                    assert_eq!(
+                        f64::from(y[row * out + column]),
+                        expected,
+                        "rank {rank}, row {row}, column {column}"
+                    );
                 }
             }
         }

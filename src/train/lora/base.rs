@@ -52,7 +52,13 @@ impl Base {
         Self::new(name, sha256, sizes, model.into_gguf(), None)
     }
 
-    fn new(name: String, sha256: String, sizes: Qwen2Config, gguf: Gguf, file: Option<&Path>) -> Result<Self> {
+    fn new(
+        name: String,
+        sha256: String,
+        sizes: Qwen2Config,
+        gguf: Gguf,
+        file: Option<&Path>,
+    ) -> Result<Self> {
         let tokenizer = Tokenizer::from_metadata(&gguf.metadata)?;
         Ok(Self { name, sha256, sizes, tokenizer, gguf, file: file.map(Path::to_owned) })
     }
@@ -107,7 +113,10 @@ pub fn resolve(base: &str) -> Result<PathBuf> {
     }
     let Some(known) = CATALOG.iter().find(|artifact| artifact.name == base) else {
         let names: Vec<&str> = CATALOG.iter().map(|artifact| &*artifact.name).collect();
-        let detail = format!("{base:?} is no GGUF file, no folder with config.json and model.safetensors, and none of {}", names.join(", "));
+        let detail = format!(
+            "{base:?} is no GGUF file, no folder with config.json and model.safetensors, and none of {}",
+            names.join(", ")
+        );
         return Err(IntentError::argument("--base", detail));
     };
     let path = models_dir()?.join(&*known.file);

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use crate::IntentError;
 use crate::backend::RopeTable;
 use crate::model::TokenId;
 use crate::model::qwen2::Qwen2Config;
@@ -13,7 +14,6 @@ use crate::scoring::Scores;
 use crate::tokenizer::Tokenizer;
 use crate::train::qwen2::{Batch, Block, Network, Tree};
 use crate::trie::LabelTrie;
-use crate::IntentError;
 
 /// A message as tokens, and the distribution over labels that it should get.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,20 +95,17 @@ impl Examples {
     }
 
     /// The prefix once and the examples behind it, with rows for the nodes where `wanted` says so.
-    pub fn batch(
-        &self,
-        examples: &[&Example],
-        wanted: impl Fn(Parted) -> bool,
-    ) -> (Batch, Vec<Parted>) {
+    pub fn batch(&self, examples: &[&Example], wanted: impl Fn(Parted) -> bool) -> (Batch, Vec<Parted>) {
         let mut rows = Rows::new(&self.prefix);
         let mut parted = Vec::new();
         for (example, Example { tokens, .. }) in examples.iter().enumerate() {
-            let needed: Vec<bool> = (0..self.trie.partings.len())
-                .map(|parting| wanted(Parted { example, parting }))
-                .collect();
+            let needed: Vec<bool> =
+                (0..self.trie.partings.len()).map(|parting| wanted(Parted { example, parting })).collect();
             let nodes = rows.example(tokens, &self.suffix, &self.trie, &needed);
             for (parting, (at, needed)) in self.trie.partings.iter().zip(&needed).enumerate() {
-                if let (Some(row), true) = (at.node.map_or(Some(nodes.last), |node| nodes.rows[node]), *needed) {
+                if let (Some(row), true) =
+                    (at.node.map_or(Some(nodes.last), |node| nodes.rows[node]), *needed)
+                {
                     rows.outputs.push(row);
                     parted.push(Parted { example, parting });
                 }
@@ -264,9 +261,10 @@ impl Rows {
         let mut rows = vec![None; trie.nodes.len()];
         for (index, node) in trie.nodes.iter().enumerate().filter(|(index, _)| used[*index]) {
             let own = length + sees.len();
-            let mut visible = node.parent.and_then(|parent| rows[parent]).map_or_else(Vec::new, |row: usize| {
-                sees[row - start - length].clone()
-            });
+            let mut visible = node
+                .parent
+                .and_then(|parent| rows[parent])
+                .map_or_else(Vec::new, |row: usize| sees[row - start - length].clone());
             visible.push(own);
             sees.push(visible);
             rows[index] = Some(start + own);

@@ -89,10 +89,17 @@ pub fn train(request: Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> 
     let paths = paths_of(&base, hyper)?;
     let network = Network::new(&mut base.gguf, base.sizes, paths, device)?;
     let examples = Examples::new(&network, &base.tokenizer, config)?;
-    let checkpointing =
-        request.checkpointing.unwrap_or_else(|| kept_bytes(&network, &examples, data, &base.tokenizer, hyper) > PLENTY);
-    let parts =
-        Parts { network: &network, examples: &examples, tokenizer: &base.tokenizer, data, hyper, checkpointing };
+    let checkpointing = request
+        .checkpointing
+        .unwrap_or_else(|| kept_bytes(&network, &examples, data, &base.tokenizer, hyper) > PLENTY);
+    let parts = Parts {
+        network: &network,
+        examples: &examples,
+        tokenizer: &base.tokenizer,
+        data,
+        hyper,
+        checkpointing,
+    };
     let mut task = Lora::new(&parts)?;
     let parameters = start(&network, hyper.seed, hyper.rate)?;
     let settings = Settings {
@@ -164,7 +171,8 @@ fn kept_bytes(
 /// `invalid_argument` for another name, or for one that this program is not built for.
 pub fn device(name: &str) -> Result<Device> {
     let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
-    let number: usize = number.parse().map_err(|error| IntentError::argument("--device", format!("{name:?}: {error}")))?;
+    let number: usize =
+        number.parse().map_err(|error| IntentError::argument("--device", format!("{name:?}: {error}")))?;
     let found = match kind {
         "cpu" if number == 0 => return Ok(Device::Cpu),
         "cuda" => Device::new_cuda(number),

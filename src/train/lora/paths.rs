@@ -79,7 +79,8 @@ pub fn adapter(network: &Network, weights: &Weights) -> Result<Adapter> {
             };
             #[expect(clippy::cast_possible_truncation, reason = "the arithmetic is single precision")]
             let scale = paths.scale as f32;
-            let path = Path { rank: paths.rank, scale, a: read("a", place.ranks)?, b: read("b", place.rows)? };
+            let path =
+                Path { rank: paths.rank, scale, a: read("a", place.ranks)?, b: read("b", place.rows)? };
             adapter.paths.insert((layer, place.projection), path);
         }
     }
@@ -96,9 +97,12 @@ pub fn weights(network: &Network, adapter: &Adapter) -> Result<Weights> {
     for layer in paths.first_layer..network.config().layers {
         for place in places(paths, network.config()) {
             let path = adapter.paths.get(&(layer, place.projection));
-            let path = path.ok_or_else(|| failed(format!("no path beside {} of layer {layer}", place.projection)))?;
+            let path =
+                path.ok_or_else(|| failed(format!("no path beside {} of layer {layer}", place.projection)))?;
             let [ranks, rows] = [place.ranks[1], place.rows[1]];
-            for (matrix, values, shape) in [("a", &path.a, [ranks, place.width]), ("b", &path.b, [rows, ranks])] {
+            for (matrix, values, shape) in
+                [("a", &path.a, [ranks, place.width]), ("b", &path.b, [rows, ranks])]
+            {
                 let name = parameter_name(layer, place.group, matrix);
                 let [count, columns] = shape;
                 let more = Tensor::from_slice(values, (count, columns), network.device()).map_err(failed)?;

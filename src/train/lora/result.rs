@@ -107,7 +107,11 @@ impl Finished<'_> {
         let scores = task::scores(self.network, self.examples, stored, &examples)?;
         let vector = |(text, scores): (&&str, Scores)| GoldenVector {
             text: (*text).to_owned(),
-            log_probabilities: scores.log_probabilities.iter().map(|l| (l * DECIMALS).round() / DECIMALS).collect(),
+            log_probabilities: scores
+                .log_probabilities
+                .iter()
+                .map(|l| (l * DECIMALS).round() / DECIMALS)
+                .collect(),
         };
         let vectors: Vec<GoldenVector> = TEXTS.iter().zip(scores).map(vector).collect();
         let mut worst = 0f32;
@@ -127,7 +131,8 @@ impl Finished<'_> {
     }
 
     fn training(&self, out: &Path, unfitted: Option<IntentError>) -> Result<serde_json::Value> {
-        let out = out.file_name().map_or_else(|| "lora".to_owned(), |name| name.to_string_lossy().into_owned());
+        let out =
+            out.file_name().map_or_else(|| "lora".to_owned(), |name| name.to_string_lossy().into_owned());
         let named = [("base", self.base.name.as_str()), ("out", out.as_str())];
         Ok(json!({
             "command": command::spelt_out("relayops-intent train lora", &named, self.hyper)?,

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::examples::{Example, Examples, Parted};
 use super::options::Hyperparameters;
+use crate::IntentError;
 use crate::Result;
 use crate::dataset::Augmenter;
 use crate::dataset::random::Random;
@@ -18,7 +19,6 @@ use crate::train::data::{Data, Sample};
 use crate::train::noise::noisy;
 use crate::train::qwen2::{Keep, Network, Noise};
 use crate::train::{Parameters, Position, Step, Task, Weights, failed, rounded};
-use crate::IntentError;
 
 /// Messages of a batch that is only looked at.
 const LOOK: usize = 16;

@@ -194,7 +194,8 @@ impl Dense {
         let empty = Tensor::zeros(0, qkv.dtype(), qkv.device())?;
         let mask = mask(tree)?.to_dtype(qkv.dtype())?.to_device(qkv.device())?;
         let (cos, sin) = (table(&tree.table.cos)?, table(&tree.table.sin)?);
-        let mut dense = Self { heads, queries: empty.clone(), keys: empty.clone(), values: empty, cos, sin, mask };
+        let mut dense =
+            Self { heads, queries: empty.clone(), keys: empty.clone(), values: empty, cos, sin, mask };
         dense.queries = dense.rotated(&part(0, query)?, false)?;
         dense.keys = dense.repeated(&dense.rotated(&part(query, kv)?, false)?)?;
         dense.values = dense.repeated(&part(query + kv, kv)?)?;

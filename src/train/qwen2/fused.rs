@@ -125,8 +125,7 @@ impl Kernels for Fused {
     fn swiglu_backward(&self, gate_up: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         let (_, width) = gate_up.dims2()?;
         let op = SwiGlu { width: width / 2 };
-        let values =
-            with_all([gate_up, gradient], "swiglu", |[gate_up, g]| Ok(op.backward(gate_up, g)))?;
+        let values = with_all([gate_up, gradient], "swiglu", |[gate_up, g]| Ok(op.backward(gate_up, g)))?;
         tensor(values, width)
     }
 
@@ -142,8 +141,7 @@ impl Kernels for Fused {
         heads: Heads,
         gradient: &Tensor,
     ) -> Result<Tensor> {
-        let values =
-            with_all([qkv, gradient], "attention", |[qkv, g]| Ok(tree.backward(qkv, g, heads)))?;
+        let values = with_all([qkv, gradient], "attention", |[qkv, g]| Ok(tree.backward(qkv, g, heads)))?;
         tensor(values, (heads.query + 2 * heads.kv) * heads.dim)
     }
 

@@ -8,8 +8,6 @@
 mod composed;
 mod fused;
 mod kernels;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -145,12 +143,7 @@ impl Network {
     ///
     /// # Errors
     /// `invalid_tensor`, `training` where memory runs out.
-    pub fn new(
-        gguf: &mut Gguf,
-        config: Qwen2Config,
-        paths: Paths,
-        device: &Device,
-    ) -> crate::Result<Self> {
+    pub fn new(gguf: &mut Gguf, config: Qwen2Config, paths: Paths, device: &Device) -> crate::Result<Self> {
         let embedding = Arc::new(gguf.take("token_embd.weight", config.vocab, config.hidden)?);
         let output = if gguf.tensors.contains_key("output.weight") {
             Arc::new(gguf.take("output.weight", config.vocab, config.hidden)?)
@@ -158,10 +151,10 @@ impl Network {
             Arc::clone(&embedding)
         };
         let norm = vector(gguf, &["output_norm.weight".to_owned()], config.hidden, device)?;
-        let layers =
-            (0..config.layers).map(|layer| read_layer(gguf, &config, &paths, layer, device)).collect::<crate::Result<_>>()?;
-        let kernels: Box<dyn Kernels> =
-            if device.is_cpu() { Box::new(Fused) } else { Box::new(Composed) };
+        let layers = (0..config.layers)
+            .map(|layer| read_layer(gguf, &config, &paths, layer, device))
+            .collect::<crate::Result<_>>()?;
+        let kernels: Box<dyn Kernels> = if device.is_cpu() { Box::new(Fused) } else { Box::new(Composed) };
         Ok(Self { config, paths, embedding, output, layers, norm, kernels })
     }
 
@@ -273,7 +266,9 @@ impl Network {
         noise: Noise,
         keep: Keep,
     ) -> Result<(Tensor, Trace)> {
-        if batch.tokens.len() != batch.tree.rows() || batch.outputs.iter().any(|row| *row >= batch.tokens.len()) {
+        if batch.tokens.len() != batch.tree.rows()
+            || batch.outputs.iter().any(|row| *row >= batch.tokens.len())
+        {
             bail!("a batch of {} tokens and {} rows", batch.tokens.len(), batch.tree.rows());
         }
         let mut x = self.rows(&self.embedding, &batch.tokens)?;

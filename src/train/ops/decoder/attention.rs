@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::math;
-use super::product::{Matrix, MatrixMut, Threads};
+use super::product::{Matrix, MatrixMut, Threads, product};
 use crate::backend::{Heads, RopeTable};
 
 /// Rows that see each other.
@@ -161,10 +161,7 @@ impl<'a> Operands<'a> {
     fn pairs(&self, factor: f32, a: Matrix, b: Matrix) -> Weights {
         let (prefix, behind) = self.parts();
         let product = |rows: &Range<usize>, columns: &Range<usize>| {
-            let mut out = vec![0.0; rows.len() * columns.len()];
-            let by = b.rows(columns).transposed();
-            MatrixMut::new(&mut out, rows.len(), columns.len()).set(factor, a.rows(rows), by, Threads::One);
-            out
+            product(factor, a.rows(rows), b.rows(columns).transposed(), Threads::One)
         };
         let blocks = self.tree.blocks.iter().map(|block| product(&block.rows, &block.rows)).collect();
         Weights { prefix: product(&behind, &prefix), blocks }
@@ -226,8 +223,7 @@ impl<'a> Operands<'a> {
     fn backward(&self, head: usize, gradient: &[f32]) -> OfHead {
         let [queries, keys, values] = self.views(head);
         let Heads { query, dim, .. } = self.heads;
-        let gradient =
-            Matrix::new(gradient, self.rows, query * dim).columns(&(head * dim..(head + 1) * dim));
+        let gradient = Matrix::new(gradient, self.rows, query * dim).columns(&(head * dim..(head + 1) * dim));
         let weights = self.weights([queries, keys, values]);
         let mut of_scores = self.pairs(1.0, gradient, values);
         self.through_softmax(&weights, &mut of_scores);
@@ -253,8 +249,7 @@ impl<'a> Operands<'a> {
                     }
                     None => (&[][..], &mut [][..]),
                 };
-                let mean =
-                    math::sum2(own, of_own, |p, g| p * g) + math::sum2(seen, of_seen, |p, g| p * g);
+                let mean = math::sum2(own, of_own, |p, g| p * g) + math::sum2(seen, of_seen, |p, g| p * g);
                 for (p, g) in own.iter().chain(seen).zip(of_own.iter_mut().chain(of_seen)) {
                     *g = p * (*g - mean) * scale;
                 }

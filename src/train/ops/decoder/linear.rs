@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::ROWS;
-use super::product::{Matrix, MatrixMut, Threads};
+use super::super::{ROWS, math};
+use super::product::{Matrix, MatrixMut, Threads, product};
 
 /// A frozen matrix; several that take the same input are one, their rows under each other.
 pub(in crate::train) struct Linear<'a> {
@@ -60,17 +60,11 @@ impl Linear<'_> {
     /// `[rows, out]` of `x` `[rows, in]`. The low-rank paths read `seen`, which is `x` or what dropout left of it.
     pub(in crate::train) fn forward(&self, low: Option<&LowRank>, x: &[f32], seen: &[f32]) -> Vec<f32> {
         let (rows, out) = (x.len() / self.width, self.out());
-        let mut result = vec![0.0; rows * out];
-        let by = self.weight().transposed();
         let x = Matrix::new(x, rows, self.width);
-        match self.bias {
-            None => MatrixMut::new(&mut result, rows, out).set(1.0, x, by, Threads::All),
-            Some(bias) => {
-                let fill =
-                    |rows: &mut [f32]| rows.chunks_exact_mut(out).for_each(|row| row.copy_from_slice(bias));
-                result.par_chunks_mut(ROWS * out).for_each(fill);
-                MatrixMut::new(&mut result, rows, out).add(1.0, x, by, Threads::All);
-            }
+        let mut result = product(1.0, x, self.weight().transposed(), Threads::All);
+        if let Some(bias) = self.bias {
+            let add = |rows: &mut [f32]| rows.chunks_exact_mut(out).for_each(|row| math::add(row, bias));
+            result.par_chunks_mut(ROWS * out).for_each(add);
         }
         if let Some(low) = low {
             let inner = low.inner(seen, self.width);
@@ -89,10 +83,7 @@ impl Linear<'_> {
     /// Gradient of `x` by the frozen matrix, `[rows, in]`, of that of the result.
     pub(in crate::train) fn backward(&self, gradient: &[f32]) -> Vec<f32> {
         let rows = gradient.len() / self.out();
-        let mut of_x = vec![0.0; rows * self.width];
-        let gradient = Matrix::new(gradient, rows, self.out());
-        MatrixMut::new(&mut of_x, rows, self.width).set(1.0, gradient, self.weight(), Threads::All);
-        of_x
+        product(1.0, Matrix::new(gradient, rows, self.out()), self.weight(), Threads::All)
     }
 }
 
@@ -111,12 +102,8 @@ impl LowRank<'_> {
 
     /// `x A'`, `[rows, sum of ranks]`.
     fn inner(&self, seen: &[f32], width: usize) -> Vec<f32> {
-        let rows = seen.len() / width;
-        let mut inner = vec![0.0; rows * self.ranks()];
-        let by = self.a(width).transposed();
-        let seen = Matrix::new(seen, rows, width);
-        MatrixMut::new(&mut inner, rows, self.ranks()).set(1.0, seen, by, Threads::All);
-        inner
+        let seen = Matrix::new(seen, seen.len() / width, width);
+        product(1.0, seen, self.a(width).transposed(), Threads::All)
     }
 
     /// Gradients of `A` and `B`, and that of `seen` added to `of_seen` (both `[rows, in]`) where that is wanted.
@@ -148,13 +135,7 @@ impl LowRank<'_> {
             );
         }
         let of_inner = Matrix::new(&of_inner, rows, ranks);
-        let mut of_a = vec![0.0; self.a.len()];
-        MatrixMut::new(&mut of_a, ranks, width).set(
-            1.0,
-            of_inner.transposed(),
-            Matrix::new(seen, rows, width),
-            Threads::All,
-        );
+        let of_a = product(1.0, of_inner.transposed(), Matrix::new(seen, rows, width), Threads::All);
         if let Some(of_seen) = of_seen {
             MatrixMut::new(of_seen, rows, width).add(1.0, of_inner, self.a(width), Threads::All);
         }
