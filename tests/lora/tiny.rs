@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use relayops_intent::adapter::Projection;
 use relayops_intent::train::Weights;
 use relayops_intent::train::lora::{Base, Example, Examples, default_config};
-use relayops_intent::train::qwen2::{Composed, Network, Paths};
+use relayops_intent::train::qwen2::{Composed, Network, Paths, Products};
 use relayops_testkit::TinyQwen2;
 
 pub(crate) const MESSAGES: [&str; 5] = [
@@ -66,7 +66,7 @@ pub(crate) struct Case {
 /// Reads the model at `path`; `exact` computes in double precision with candle's operations.
 pub(crate) fn case(path: &Path, paths: Paths, exact: bool, smoothing: f64) -> Case {
     let mut base = Base::read(path).unwrap();
-    let mut network = Network::new(&mut base.gguf, base.sizes, paths, &Device::Cpu).unwrap();
+    let mut network = Network::new(&mut base.gguf, base.sizes, paths, &Device::Cpu, Products::F32).unwrap();
     if exact {
         network = network.with(Box::new(Composed), DType::F64).unwrap();
     }

@@ -87,7 +87,7 @@ pub fn train(request: Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> 
     }
     std::fs::create_dir_all(out).map_err(|error| IntentError::io(out.display(), error))?;
     let paths = paths_of(&base, hyper)?;
-    let network = Network::new(&mut base.gguf, base.sizes, paths, device)?;
+    let network = Network::new(&mut base.gguf, base.sizes, paths, device, hyper.products)?;
     let examples = Examples::new(&network, &base.tokenizer, config)?;
     let checkpointing = request
         .checkpointing

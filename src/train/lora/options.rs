@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::adapter::Projection;
 use crate::train::optimizer::AdamW;
+use crate::train::qwen2::Products;
 use crate::train::schedule::Decay;
 use crate::{IntentError, Result};
 
@@ -61,6 +62,9 @@ pub struct Hyperparameters {
     /// Messages of a pass; a step adds the gradients of as many passes as it needs. 0 for all of the step's.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Run")]
     pub pass: usize,
+    /// How products with the frozen matrices are computed on the CPU; the faster one on this machine where absent.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Products::fastest(), help_heading = "Run")]
+    pub products: Products,
     /// Steps between looks at validation and dev's first half; 0 for the ends of epochs alone.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Run")]
     pub evaluate_every: usize,

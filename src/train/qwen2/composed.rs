@@ -32,7 +32,7 @@ impl LowRank {
 
 impl Kernels for Composed {
     fn linear(&self, frozen: &Frozen, low: Option<&LowRank>, x: &Tensor) -> Result<Tensor> {
-        let mut result = x.matmul(&frozen.weight.t()?)?;
+        let mut result = x.matmul(&frozen.weight.floats()?.t()?)?;
         if let Some(bias) = &frozen.bias {
             result = result.broadcast_add(bias)?;
         }
@@ -64,7 +64,7 @@ impl Kernels for Composed {
         gradient: &Tensor,
         of_x: bool,
     ) -> Result<OfLinear> {
-        let mut of = if of_x { Some(gradient.matmul(&frozen.weight)?) } else { None };
+        let mut of = if of_x { Some(gradient.matmul(frozen.weight.floats()?)?) } else { None };
         let Some(low) = low else { return Ok(OfLinear { x: of, low: None }) };
         let (seen, inner) = low.inner(x)?;
         let (mut of_inner, mut of_b) = (Vec::new(), Vec::new());

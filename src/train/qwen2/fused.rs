@@ -1,9 +1,9 @@
 //! Operations on 32-bit floats in main memory.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
-use super::kernels::{Frozen, Kernels, LowRank, OfLinear, Tree};
+use super::kernels::{Frozen, Kernels, LowRank, OfLinear, Tree, Values};
 use crate::backend::Heads;
 use crate::train::ops::decoder::{self, RmsNorm, SwiGlu};
 use crate::train::ops::with_all;
@@ -26,10 +26,19 @@ fn with_linear<R>(
     f: impl FnOnce(&decoder::Linear, Option<&decoder::LowRank>) -> Result<R>,
 ) -> Result<R> {
     let (_, width) = frozen.weight.dims2()?;
-    // Where there is no bias or no path, anything stands for it.
-    let bias = frozen.bias.as_ref().unwrap_or(&frozen.weight);
-    let (a, b) = low.map_or((&frozen.weight, &frozen.weight), |low| (&low.a, &low.b));
-    with_all([&frozen.weight, bias, a, b], "linear", |[weight, bias, a, b]| {
+    // Stands for what there is none of.
+    let nothing = Tensor::zeros(0, DType::F32, &Device::Cpu)?;
+    let floats = match &frozen.weight.0 {
+        Values::Floats(tensor) => tensor,
+        Values::Tiles(_) => &nothing,
+    };
+    let bias = frozen.bias.as_ref().unwrap_or(&nothing);
+    let (a, b) = low.map_or((&nothing, &nothing), |low| (&low.a, &low.b));
+    with_all([floats, bias, a, b], "linear", |[floats, bias, a, b]| {
+        let weight = match &frozen.weight.0 {
+            Values::Floats(_) => decoder::Weight::Floats(floats),
+            Values::Tiles(tiles) => decoder::Weight::Tiles(tiles),
+        };
         let linear = decoder::Linear { weight, bias: frozen.bias.as_ref().map(|_| bias), width };
         #[expect(clippy::cast_possible_truncation, reason = "the arithmetic is single precision")]
         let low = low.map(|low| decoder::LowRank {

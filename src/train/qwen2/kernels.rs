@@ -1,19 +1,53 @@
 //! The operations that the network is made of, forwards and backwards, on any device.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
 
 use crate::backend::Heads;
 use crate::train::ops::Dropout;
+use crate::train::ops::decoder::Tiles;
 pub use crate::train::ops::decoder::{Block, Part, Tree};
 
 /// A frozen matrix; several that take the same input are one, their rows under each other.
 pub struct Frozen {
     /// `[out, in]`
-    pub weight: Tensor,
+    pub weight: Weight,
     /// `[out]`
     pub bias: Option<Tensor>,
     /// The low-rank paths beside it, in the order of their columns.
     pub parts: Vec<Part>,
+}
+
+/// The values of a frozen matrix, `[out, in]`.
+pub struct Weight(pub(super) Values);
+
+pub(super) enum Values {
+    Floats(Tensor),
+    /// In main memory; rounded to bf16, as are operands of products with it.
+    Tiles(Tiles),
+}
+
+impl Weight {
+    /// Rows and columns.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn dims2(&self) -> Result<(usize, usize)> {
+        match &self.0 {
+            Values::Floats(tensor) => tensor.dims2(),
+            Values::Tiles(tiles) => Ok(tiles.shape()),
+        }
+    }
+
+    pub(super) fn floats(&self) -> Result<&Tensor> {
+        match &self.0 {
+            Values::Floats(tensor) => Ok(tensor),
+            Values::Tiles(_) => bail!("a matrix in bf16 tiles, which only operations in main memory take"),
+        }
+    }
+
+    pub(super) fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        self.floats()?.to_dtype(dtype).map(Values::Floats).map(Self)
+    }
 }
 
 /// What is trained beside a [`Frozen`]: to the columns of each part it adds `scale * (dropout(x) A') B'`.

@@ -12,10 +12,13 @@ mod kernels;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
+use clap::ValueEnum;
 use rayon::prelude::*;
+use serde::Serialize;
 
 use super::failed;
 use super::ops::Dropout;
+use super::ops::decoder::{Tiles, is_bf16_fast};
 use super::parameters::Weights;
 use crate::adapter::Projection;
 use crate::gguf::Gguf;
@@ -24,7 +27,8 @@ use crate::model::qwen2::Qwen2Config;
 use crate::quant::QuantMatrix;
 pub use composed::Composed;
 pub use fused::Fused;
-pub use kernels::{Block, Frozen, Kernels, LowRank, OfLinear, Part, Tree};
+use kernels::Values;
+pub use kernels::{Block, Frozen, Kernels, LowRank, OfLinear, Part, Tree, Weight};
 
 /// Which low-rank paths there are.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +41,24 @@ pub struct Paths {
     pub projections: Vec<Projection>,
     /// The layers from this one on have them.
     pub first_layer: usize,
+}
+
+/// How products with frozen matrices are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Products {
+    /// In 32-bit floats.
+    F32,
+    /// Matrices and operands rounded to bf16, sums in f32; for CPUs with a unit for it (Intel AMX), very slow on others.
+    Bf16,
+}
+
+impl Products {
+    /// The faster of them on this machine.
+    #[must_use]
+    pub fn fastest() -> Self {
+        if is_bf16_fast() { Self::Bf16 } else { Self::F32 }
+    }
 }
 
 /// Projections that take the same input, and are one matrix here.
@@ -139,11 +161,17 @@ pub struct Network {
 }
 
 impl Network {
-    /// Takes the weights out of `gguf`, as 32-bit floats on `device`; embedding and output matrix stay as they are.
+    /// Takes the weights out of `gguf` to `device`, which computes in f32 if it is not the CPU; embedding and output matrix stay as they are.
     ///
     /// # Errors
     /// `invalid_tensor`, `training` where memory runs out.
-    pub fn new(gguf: &mut Gguf, config: Qwen2Config, paths: Paths, device: &Device) -> crate::Result<Self> {
+    pub fn new(
+        gguf: &mut Gguf,
+        config: Qwen2Config,
+        paths: Paths,
+        device: &Device,
+        products: Products,
+    ) -> crate::Result<Self> {
         let embedding = Arc::new(gguf.take("token_embd.weight", config.vocab, config.hidden)?);
         let output = if gguf.tensors.contains_key("output.weight") {
             Arc::new(gguf.take("output.weight", config.vocab, config.hidden)?)
@@ -152,7 +180,7 @@ impl Network {
         };
         let norm = vector(gguf, &["output_norm.weight".to_owned()], config.hidden, device)?;
         let layers = (0..config.layers)
-            .map(|layer| read_layer(gguf, &config, &paths, layer, device))
+            .map(|layer| read_layer(gguf, &config, &paths, layer, (device, products)))
             .collect::<crate::Result<_>>()?;
         let kernels: Box<dyn Kernels> = if device.is_cpu() { Box::new(Fused) } else { Box::new(Composed) };
         Ok(Self { config, paths, embedding, output, layers, norm, kernels })
@@ -166,7 +194,7 @@ impl Network {
         let convert = |tensor: Tensor| tensor.to_dtype(dtype);
         let frozen = |frozen: Frozen| {
             let bias = frozen.bias.map(convert).transpose()?;
-            Result::Ok(Frozen { weight: convert(frozen.weight)?, bias, parts: frozen.parts })
+            Result::Ok(Frozen { weight: frozen.weight.to_dtype(dtype)?, bias, parts: frozen.parts })
         };
         let layer = |Layer { attn_norm, ffn_norm, groups: [a, b, c, d] }| {
             let groups = [frozen(a)?, frozen(b)?, frozen(c)?, frozen(d)?];
@@ -440,14 +468,14 @@ fn read_layer(
     config: &Qwen2Config,
     paths: &Paths,
     layer: usize,
-    device: &Device,
+    (device, products): (&Device, Products),
 ) -> crate::Result<Layer> {
     let block = |name: &str| format!("blk.{layer}.{name}");
     let trained = layer >= paths.first_layer;
     let mut group = |(_, members): (&str, &[Projection])| {
         let names: Vec<String> = members.iter().map(|p| block(p.gguf_name())).collect();
         let shapes: Vec<[usize; 2]> = members.iter().map(|p| p.shape(config)).collect();
-        let weight = matrix(gguf, &names, &shapes, device)?;
+        let weight = matrix(gguf, &names, &shapes, (device, products))?;
         let biased = members.contains(&Projection::Query);
         let biases: Vec<String> = names.iter().map(|name| name.replace(".weight", ".bias")).collect();
         let out = shapes.iter().map(|shape| shape[0]).sum();
@@ -479,13 +507,13 @@ fn parts(config: &Qwen2Config, paths: &Paths, members: &[Projection]) -> Vec<Par
     parts
 }
 
-/// Matrices under each other, as floats.
+/// Matrices under each other.
 fn matrix(
     gguf: &mut Gguf,
     names: &[String],
     shapes: &[[usize; 2]],
-    device: &Device,
-) -> crate::Result<Tensor> {
+    (device, products): (&Device, Products),
+) -> crate::Result<Weight> {
     let width = shapes.first().map_or(0, |shape| shape[1]);
     let out: usize = shapes.iter().map(|shape| shape[0]).sum();
     let mut values = vec![0.0; out * width];
@@ -497,7 +525,11 @@ fn matrix(
         part.par_chunks_mut(*columns).enumerate().for_each(fill);
         rest = behind;
     }
-    Tensor::from_vec(values, (out, width), &Device::Cpu).and_then(|m| m.to_device(device)).map_err(failed)
+    if products == Products::Bf16 && device.is_cpu() {
+        return Ok(Weight(Values::Tiles(Tiles::new(&values, width))));
+    }
+    let tensor = Tensor::from_vec(values, (out, width), &Device::Cpu).and_then(|m| m.to_device(device));
+    tensor.map(|tensor| Weight(Values::Floats(tensor))).map_err(failed)
 }
 
 /// Vectors behind each other; `len` in all.

@@ -5,16 +5,26 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::{ROWS, math};
+use super::bf16::Tiles;
 use super::product::{Matrix, MatrixMut, Threads, product};
 
 /// A frozen matrix; several that take the same input are one, their rows under each other.
 pub(in crate::train) struct Linear<'a> {
     /// `[out, in]`
-    pub(in crate::train) weight: &'a [f32],
+    pub(in crate::train) weight: Weight<'a>,
     /// `[out]`
     pub(in crate::train) bias: Option<&'a [f32]>,
     /// Input features.
     pub(in crate::train) width: usize,
+}
+
+/// The values of a frozen matrix.
+#[derive(Clone, Copy)]
+pub(in crate::train) enum Weight<'a> {
+    /// As they are.
+    Floats(&'a [f32]),
+    /// In bf16, with which products round the other operand too.
+    Tiles(&'a Tiles),
 }
 
 /// The low-rank paths beside it: to some columns of `x W'` each adds `scale * (x A') B'` of its own rows of `A` and `B`.
@@ -50,18 +60,22 @@ pub(in crate::train) struct OfLowRank {
 
 impl Linear<'_> {
     fn out(&self) -> usize {
-        self.weight.len() / self.width
-    }
-
-    fn weight(&self) -> Matrix<'_> {
-        Matrix::new(self.weight, self.out(), self.width)
+        match self.weight {
+            Weight::Floats(values) => values.len() / self.width,
+            Weight::Tiles(tiles) => tiles.shape().0,
+        }
     }
 
     /// `[rows, out]` of `x` `[rows, in]`. The low-rank paths read `seen`, which is `x` or what dropout left of it.
     pub(in crate::train) fn forward(&self, low: Option<&LowRank>, x: &[f32], seen: &[f32]) -> Vec<f32> {
         let (rows, out) = (x.len() / self.width, self.out());
-        let x = Matrix::new(x, rows, self.width);
-        let mut result = product(1.0, x, self.weight().transposed(), Threads::All);
+        let mut result = match self.weight {
+            Weight::Floats(values) => {
+                let weight = Matrix::new(values, out, self.width);
+                product(1.0, Matrix::new(x, rows, self.width), weight.transposed(), Threads::All)
+            }
+            Weight::Tiles(tiles) => tiles.forward(x),
+        };
         if let Some(bias) = self.bias {
             let add = |rows: &mut [f32]| rows.chunks_exact_mut(out).for_each(|row| math::add(row, bias));
             result.par_chunks_mut(ROWS * out).for_each(add);
@@ -82,8 +96,14 @@ impl Linear<'_> {
 
     /// Gradient of `x` by the frozen matrix, `[rows, in]`, of that of the result.
     pub(in crate::train) fn backward(&self, gradient: &[f32]) -> Vec<f32> {
-        let rows = gradient.len() / self.out();
-        product(1.0, Matrix::new(gradient, rows, self.out()), self.weight(), Threads::All)
+        match self.weight {
+            Weight::Floats(values) => {
+                let (rows, out) = (gradient.len() / self.out(), self.out());
+                let weight = Matrix::new(values, out, self.width);
+                product(1.0, Matrix::new(gradient, rows, out), weight, Threads::All)
+            }
+            Weight::Tiles(tiles) => tiles.backward(gradient),
+        }
     }
 }
 
