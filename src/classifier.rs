@@ -5,7 +5,8 @@ use serde::{Serialize, Serializer};
 use web_time::Instant;
 
 use crate::adapter::AdapterFiles;
-use crate::gate::{Answer, Decision, Gate};
+use crate::cascade::StageReport;
+use crate::gate::{Answer, Decision, Gate, TOO_LONG};
 use crate::message::Message;
 use crate::pack::{IntentConfig, check_threshold};
 use crate::scoring::{Scores, argmax, calibrate};
@@ -84,11 +85,14 @@ pub struct Classification {
     pub backend: String,
     /// Threads at work.
     pub threads: usize,
+    /// What each stage of a cascade that was asked said, the one that answered last; empty where there is one stage.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageReport>,
     /// Wall-clock milliseconds.
     pub ms: f64,
 }
 
-fn as_map<S: Serializer>(
+pub(crate) fn as_map<S: Serializer>(
     pairs: &Option<Vec<(String, f32)>>,
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
@@ -177,7 +181,7 @@ impl Classifier {
     /// `empty_message`.
     pub fn read(&mut self, text: &str, token_confidence: bool) -> Result<Reading> {
         Ok(match Message::new(text)? {
-            Message::TooLong => Reading::Unscored(Decision::escalate("too_long")),
+            Message::TooLong => Reading::Unscored(Decision::escalate(TOO_LONG)),
             Message::Text(text) => match self.model.score(&text, token_confidence) {
                 Ok(scores) => Reading::Scored { text, scores },
                 Err(error) => Reading::Unscored(Decision::error(&error)),
@@ -194,13 +198,19 @@ impl Classifier {
         }
     }
 
+    /// The configuration that is in force beside an adapter, or without any.
+    #[must_use]
+    pub fn config_with<'a>(&'a self, adapter: Option<&'a AdapterFiles>) -> &'a IntentConfig {
+        adapter.map_or(&self.own, |adapter| &adapter.intent.config)
+    }
+
     /// Puts an adapter beside the loaded weights, with its labels, prompt, calibration and policy; none takes it away.
     /// After an error everything is as it was.
     ///
     /// # Errors
     /// As [`LabelModel::set_adapter`].
     pub fn set_adapter(&mut self, adapter: Option<&AdapterFiles>, forced: bool) -> Result<()> {
-        let config = adapter.map_or(&self.own, |adapter| &adapter.intent.config).clone();
+        let config = self.config_with(adapter).clone();
         config.check()?;
         let gate = Gate::new(&config.labels, &config.policy)?;
         self.model.set_adapter(adapter, &config, forced)?;
@@ -258,6 +268,7 @@ impl Classifier {
             stage: info.stage.clone(),
             backend: info.backend.clone(),
             threads: info.threads,
+            stages: Vec::new(),
             ms: 0.0,
         }
     }

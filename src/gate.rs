@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{IntentError, Result};
 
+/// Reason of a message that is escalated unread.
+pub const TOO_LONG: &str = "too_long";
+
 /// Where a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,6 +41,12 @@ impl Decision {
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.reason.starts_with("error:")
+    }
+
+    /// Whether it was decided by the text alone: no model's answer would change it.
+    #[must_use]
+    pub fn is_about_text(&self) -> bool {
+        self.reason == TOO_LONG || self.reason.starts_with("pattern:")
     }
 
     /// What an error becomes.

@@ -9,6 +9,7 @@
 //!    [`trie`] of labels adds a row only where labels part. The answer is never generated, it is scored. Or by
 //!    [`encoder`] with [`model::bert`], which has no prompt: a head over the labels reads the mean of the message.
 //! 4. [`classifier`] calibrates the distribution, asks the [`gate`] and reports.
+//! 5. A [`cascade`] asks a larger model only where a smaller one is unsure.
 //!
 //! # Layers
 //! Dependencies point downwards only.
@@ -20,7 +21,7 @@
 //! | judgement | [`eval`]: metrics, calibration, reports; [`baselines`] to compare with; natively only |
 //! | training | [`train`]: fine-tuning on the examples, natively only |
 //! | examples | [`dataset`]: messages with labels, their splits, and what keeps training and evaluation apart |
-//! | task | [`loader`], [`classifier`], [`scoring`], [`encoder`] |
+//! | task | [`loader`], [`cascade`], [`classifier`], [`scoring`], [`encoder`] |
 //! | text | [`prompt`], [`trie`], [`tokenizer`], [`message`] |
 //! | model | [`model`], written in the coarse operations of [`backend`] |
 //! | data | [`pack`] (labels, prompt, calibration, policy, manifests), [`gguf`] (files as they stream in), [`adapter`] |
@@ -35,6 +36,7 @@ pub mod backend;
 pub mod baselines;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod builtin;
+pub mod cascade;
 pub mod classifier;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;

@@ -267,7 +267,7 @@ fn a_promise_is_in_the_results_whether_found_or_not() {
     evaluator.calibrate(&sample).unwrap();
     assert_eq!(evaluator.guaranteed(), None);
     evaluator.guarantee(&sample, RiskTarget { risk: 0.2, delta: 0.05 }).unwrap();
-    evaluator.set_threshold(0.5).unwrap();
+    evaluator.set_thresholds(&[0.5]).unwrap();
     assert_eq!((evaluator.guaranteed(), evaluator.threshold_from()), (None, &Origin::Argument));
 }
 

@@ -8,7 +8,8 @@ use clap::Args;
 
 use super::model::{self, COMPACT, ConfigArgs};
 use super::{classify, progress, say};
-use crate::classifier::{Classification, Classifier, ClassifyOptions};
+use crate::cascade::{Cascade, CascadeOptions};
+use crate::classifier::{Classification, ModelInfo};
 use crate::{IntentError, Result};
 
 /// Messages of 1 to 40 words, all intents.
@@ -29,7 +30,7 @@ const MESSAGES: [&str; 10] = [
 /// Measure a model on this machine: time to load, memory, time per message.
 #[derive(Args)]
 pub(super) struct BenchArgs {
-    /// compact, a pack's folder or a model file (GGUF, architecture qwen2 or bert).
+    /// compact, cascade (with --then), a pack's folder or a model file (GGUF, architecture qwen2 or bert).
     #[arg(long, value_name = "M", default_value = COMPACT)]
     model: String,
     #[command(flatten)]
@@ -48,11 +49,16 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let mut classifier = model::open(&args.model, &args.config)?;
     let load = start.elapsed();
     let loaded_peak = peak_memory();
-    let info = classifier.info();
+    let infos: Vec<ModelInfo> = classifier.stages().map(|stage| stage.info().clone()).collect();
     say(format_args!("model          {}", args.model))?;
+    for info in infos.iter().filter(|_| infos.len() > 1) {
+        say(format_args!("stage          {}, weights {:.1} MiB", info.stage, mebibytes(info.weight_bytes)))?;
+    }
+    let info = classifier.last().info();
     say(format_args!("runs on        {}, {} threads", info.backend, info.threads))?;
     say(format_args!("load           {:.2} s", load.as_secs_f64()))?;
-    say(format_args!("weights        {:.1} MiB", mebibytes(info.weight_bytes)))?;
+    let weights = infos.iter().map(|info| info.weight_bytes).sum();
+    say(format_args!("weights        {:.1} MiB", mebibytes(weights)))?;
     if let Some(peak) = loaded_peak {
         say(format_args!("peak at load   {:.1} MiB", mebibytes(peak)))?;
     }
@@ -75,7 +81,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn time(classifier: &mut Classifier, rounds: u16) -> Result<Vec<f64>> {
+fn time(classifier: &mut Cascade, rounds: u16) -> Result<Vec<f64>> {
     classified(classifier, MESSAGES[0])?;
     let mut times = Vec::new();
     for _ in 0..rounds {
@@ -87,8 +93,8 @@ fn time(classifier: &mut Classifier, rounds: u16) -> Result<Vec<f64>> {
 }
 
 /// A result that a model stands behind: a failure would be timed and compared as if it were one.
-fn classified(classifier: &mut Classifier, text: &str) -> Result<Classification> {
-    let result = classifier.classify(text, ClassifyOptions::default())?;
+fn classified(classifier: &mut Cascade, text: &str) -> Result<Classification> {
+    let result = classifier.classify(text, &CascadeOptions::default())?;
     match result.decision.reason.strip_prefix("error:") {
         Some(code) => Err(IntentError::Inference(format!("{code} on {text:?}"))),
         None => Ok(result),
@@ -96,7 +102,7 @@ fn classified(classifier: &mut Classifier, text: &str) -> Result<Classification>
 }
 
 /// Compares `classifier` with the same model's weights as floats.
-fn flips(classifier: &mut Classifier, args: &BenchArgs, messages: &Path) -> Result<()> {
+fn flips(classifier: &mut Cascade, args: &BenchArgs, messages: &Path) -> Result<()> {
     let texts = classify::read_texts(messages)?;
     let mut exact = model::open_exact(&args.model, &args.config)?;
     let bar = progress::bar(Some(texts.len() as u64), "{bar:40} {pos} of {len}, {eta} left");

@@ -10,16 +10,16 @@ use serde::Deserialize;
 
 use super::model::{self, COMPACT, ConfigArgs};
 use super::{progress, say};
-use crate::classifier::{Classification, Classifier, ClassifyOptions};
+use crate::cascade::{Cascade, CascadeOptions};
+use crate::classifier::Classification;
 use crate::eval::sets::BYTE_ORDER_MARK;
 use crate::gate::Decision;
-use crate::pack::check_threshold;
 use crate::{IntentError, Result};
 
 /// Classify messages: one line of strict JSON each, in the order of the input.
 #[derive(Args)]
 pub(super) struct ClassifyArgs {
-    /// compact, keyword, complement-nb, a pack's folder or a model file (GGUF, architecture qwen2 or bert).
+    /// compact, cascade (with --then), keyword, complement-nb, a pack's folder or a model file (GGUF, architecture qwen2 or bert).
     #[arg(long, value_name = "M", default_value = COMPACT)]
     model: String,
     #[command(flatten)]
@@ -33,9 +33,10 @@ pub(super) struct ClassifyArgs {
     /// Also report the mean full-softmax probability of the answer's tokens (shown with --json).
     #[arg(long, requires = "json")]
     token_confidence: bool,
-    /// Least confidence that stays local [default: the model's, 0.55].
-    #[arg(long, value_name = "P")]
-    threshold: Option<f32>,
+    /// Least confidence that stays local [default: the model's, 0.55]. For a cascade one for all its stages, or one
+    /// each.
+    #[arg(long, value_name = "P[,P]", value_delimiter = ',')]
+    threshold: Vec<f32>,
     /// Messages.
     #[arg(value_name = "TEXT", required_unless_present = "jsonl")]
     text: Vec<String>,
@@ -54,12 +55,12 @@ pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
             return Err(IntentError::argument(format!("TEXT {}", index + 1), "the message is empty"));
         }
     }
-    if let Some(threshold) = args.threshold {
-        check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
-    }
+    model::check_thresholds(std::slice::from_ref(&args.model), &args.threshold)?;
     let input = args.jsonl.as_deref().map(open).transpose()?;
-    let classifier = model::open(&args.model, &args.config)?;
-    let mut run = Run { classifier, args, failures: 0 };
+    let model = model::open(&args.model, &args.config)?;
+    let options =
+        CascadeOptions { thresholds: args.threshold.clone(), token_confidence: args.token_confidence };
+    let mut run = Run { model, options, json: args.json, failures: 0 };
     match input {
         Some(input) => run.stream(input)?,
         None => {
@@ -89,14 +90,16 @@ fn open(path: &Path) -> Result<Input> {
 }
 
 /// One run of the command.
-struct Run<'a> {
-    classifier: Classifier,
-    args: &'a ClassifyArgs,
+struct Run {
+    model: Cascade,
+    options: CascadeOptions,
+    /// Print whole results.
+    json: bool,
     /// Messages that could not be read or classified.
     failures: u64,
 }
 
-impl Run<'_> {
+impl Run {
     /// One result for each line that is not blank, in order.
     fn stream(&mut self, mut input: Input) -> Result<()> {
         let known = input.bytes.is_some();
@@ -132,18 +135,16 @@ impl Run<'_> {
         tell: &dyn Fn(&str),
         place: &str,
     ) -> Result<()> {
-        let options =
-            ClassifyOptions { threshold: self.args.threshold, token_confidence: self.args.token_confidence };
-        let result = text().and_then(|text| self.classifier.classify(&text, options));
+        let result = text().and_then(|text| self.model.classify(&text, &self.options));
         let result = result.unwrap_or_else(|error| {
             tell(&format!("relayops-intent: {}: {place}: {error}", error.code()));
-            self.classifier.unclassified(Decision::error(&error))
+            self.model.unclassified(Decision::error(&error))
         });
         if let Some(code) = result.decision.reason.strip_prefix("error:") {
             tell(&format!("relayops-intent: {place}: not classified, escalated ({code})"));
             self.failures += 1;
         }
-        print(&result, self.args.json)
+        print(&result, self.json)
     }
 }
 

@@ -10,20 +10,21 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::model::{self, COMPACT, ConfigArgs};
-use super::{eval_table, output, progress};
+use super::{eval_table, output, progress, sweep_table};
 use crate::baselines::Baseline;
 use crate::dataset::CalibrationPart;
 use crate::eval::cross_validation::{CrossValidation, SEEDS, cross_validate};
 use crate::eval::sets::{BuiltIn, EvalSet, calibration};
 use crate::eval::sgr::RiskTarget;
-use crate::eval::{Difference, Evaluation, Evaluator, Options, compare, evaluate, report};
-use crate::pack::{IntentConfig, check_threshold};
+use crate::eval::{Difference, Evaluation, Evaluator, GateFigures, Options, compare, evaluate, report};
+use crate::pack::IntentConfig;
 use crate::{IntentError, Result};
 
 /// Measure models and their gate on labelled messages, with intervals.
 #[derive(Args)]
 pub(super) struct EvalArgs {
-    /// compact, keyword, complement-nb, a pack's folder or a model file (GGUF); several are compared.
+    /// compact, cascade (with --then), keyword, complement-nb, a pack's folder or a model file (GGUF); several are
+    /// compared.
     #[arg(long = "model", value_name = "M", num_args = 1.., default_value = COMPACT,
         default_value_if("cross_validate", "true", "complement-nb"))]
     models: Vec<String>,
@@ -41,9 +42,17 @@ pub(super) struct EvalArgs {
     /// Also write DIR/report.html, one self-contained file.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// Least confidence that stays local [default: the model's, 0.55].
-    #[arg(long, value_name = "P", conflicts_with = "sgr_risk")]
-    threshold: Option<f32>,
+    /// Least confidence that stays local [default: the model's, 0.55]. For a cascade one for all its stages, or one
+    /// each.
+    #[arg(long, value_name = "P[,P]", value_delimiter = ',', conflicts_with = "sgr_risk")]
+    threshold: Vec<f32>,
+    /// Also print the gate's figures at several thresholds, for a cascade at several of each stage.
+    #[arg(long)]
+    sweep: bool,
+    /// Choose the thresholds, on the even ids of dev.jsonl, that keep most messages local with the right label while at
+    /// most a share R of those that must escalate stays local; prints the table of others too.
+    #[arg(long, value_name = "R", conflicts_with_all = ["threshold", "sgr_risk"])]
+    max_unsafe: Option<f64>,
     /// Fit the temperature of model files too, on the messages of dev.jsonl whose id 4 divides (baselines always are).
     #[arg(long)]
     calibrate: bool,
@@ -60,7 +69,8 @@ pub(super) struct EvalArgs {
     save_config: Option<PathBuf>,
     /// Fit the baselines on the splits of five seeds and print mean and spread.
     #[arg(long, conflicts_with_all = [
-        "sets", "jsonl", "report", "threshold", "calibrate", "sgr_risk", "save_config", "system_prompt", "config"
+        "sets", "jsonl", "report", "threshold", "sweep", "max_unsafe", "calibrate", "sgr_risk", "save_config",
+        "system_prompt", "config", "then"
     ])]
     cross_validate: bool,
 }
@@ -103,12 +113,15 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let out = match (args.json, results.as_slice()) {
         (true, [result]) => json(result)?,
         (true, _) => json(&Results { results: &results, differences: &differences })?,
-        (false, _) => eval_table::render(&results, &differences),
+        (false, _) => [eval_table::render(&results, &differences), sweep_table::render(&results)].concat(),
     };
     print(&out)?;
     for result in results.iter().filter(|result| result.set == results[0].set) {
         if let Some(guarantee) = result.gate.guarantee.as_ref().filter(|guarantee| !guarantee.found) {
             eprintln!("relayops-intent: {}: {guarantee}", result.model);
+        }
+        if let Some(choice) = result.gate.choice.as_ref().filter(|choice| !choice.found) {
+            eprintln!("relayops-intent: {}: {choice}", result.model);
         }
     }
     for failure in &failures {
@@ -121,12 +134,15 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
 fn save(args: &EvalArgs, configs: &[IntentConfig], results: &[Evaluation], scored: bool) -> Result<ExitCode> {
     let code = if scored { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let (Some(path), Some(config)) = (&args.save_config, configs.first()) else { return Ok(code) };
-    let promised = results.iter().all(|result| result.gate.guarantee.as_ref().is_none_or(|g| g.found));
+    let promised = results.iter().all(|result| {
+        let GateFigures { guarantee, choice, .. } = &result.gate;
+        guarantee.as_ref().is_none_or(|g| g.found) && choice.as_ref().is_none_or(|choice| choice.found)
+    });
     if scored && promised {
         output::write(path, &format!("{}\n", json(config)?))?;
         return Ok(code);
     }
-    let why = if scored { "no threshold was found for --sgr-risk" } else { "messages could not be scored" };
+    let why = if scored { "no threshold was found as asked for" } else { "messages could not be scored" };
     eprintln!("relayops-intent: {} is not written: {why}", path.display());
     Ok(ExitCode::FAILURE)
 }
@@ -134,8 +150,9 @@ fn save(args: &EvalArgs, configs: &[IntentConfig], results: &[Evaluation], score
 /// Everything that can be refused before a model is read.
 fn check(args: &EvalArgs) -> Result<Option<RiskTarget>> {
     model::check(&args.models, &args.config)?;
-    if let Some(threshold) = args.threshold {
-        check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
+    model::check_thresholds(&args.models, &args.threshold)?;
+    if let Some(rate) = args.max_unsafe.filter(|rate| !(0.0..=1.0).contains(rate)) {
+        return Err(IntentError::argument("--max-unsafe", format!("{rate} is not between 0 and 1")));
     }
     // Results are matched by these names.
     for (name, twice) in [
@@ -155,6 +172,9 @@ fn check(args: &EvalArgs) -> Result<Option<RiskTarget>> {
             let detail = format!("{name} takes no --config, so there is none to save; only model files do");
             return Err(IntentError::argument("--save-config", detail));
         }
+    }
+    if args.sgr_risk.is_some() {
+        model::refuse_cascade(&args.models, "--sgr-risk")?;
     }
     let target = args.sgr_risk.map(|risk| RiskTarget { risk, delta: args.sgr_delta });
     target.map_or(Ok(()), |target| target.check())?;
@@ -198,8 +218,10 @@ struct Job<'a> {
     sets: &'a [EvalSet],
     /// What the temperature is fitted on, where it is.
     temperature: Option<EvalSet>,
-    /// What the threshold is chosen on, where it is: other messages.
+    /// What the threshold is chosen on for --sgr-risk, where it is: other messages.
     threshold: Option<EvalSet>,
+    /// What thresholds are chosen on for --max-unsafe, where they are.
+    half: Option<EvalSet>,
 }
 
 /// What came of it.
@@ -222,12 +244,13 @@ impl<'a> Job<'a> {
             sets,
             temperature: sample(args.calibrate, CalibrationPart::Temperature)?,
             threshold: sample(target.is_some(), CalibrationPart::Threshold)?,
+            half: args.max_unsafe.map(|_| BuiltIn::DevCalibrate.load()).transpose()?,
         })
     }
 
     /// All messages that a model is asked about.
     fn asked(&self) -> impl Iterator<Item = &EvalSet> {
-        self.temperature.iter().chain(&self.threshold).chain(self.sets)
+        self.temperature.iter().chain(&self.threshold).chain(&self.half).chain(self.sets)
     }
 
     /// One model after the other, so that only one is in memory.
@@ -263,12 +286,16 @@ impl<'a> Job<'a> {
             evaluator.read(&sample.messages, || bar.inc(1))?;
             evaluator.calibrate(sample)?;
         }
-        if let Some(threshold) = self.args.threshold {
-            evaluator.set_threshold(threshold)?;
+        if !self.args.threshold.is_empty() {
+            evaluator.set_thresholds(&self.args.threshold)?;
         }
         if let (Some(sample), Some(target)) = (&self.threshold, self.target) {
             evaluator.read(&sample.messages, || bar.inc(1))?;
             evaluator.guarantee(sample, target)?;
+        }
+        if let (Some(sample), Some(rate)) = (&self.half, self.args.max_unsafe) {
+            evaluator.read(&sample.messages, || bar.inc(1))?;
+            evaluator.choose(sample, rate)?;
         }
         for set in self.sets {
             evaluator.read(&set.messages, || bar.inc(1))?;
@@ -277,7 +304,8 @@ impl<'a> Job<'a> {
             finished.failures.extend(failures(&evaluator, set)?);
         }
         finished.configs.push(evaluator.config().clone());
-        self.sets.iter().map(|set| evaluate(&evaluator, set, Options::default())).collect()
+        let options = Options { sweep: self.args.sweep, ..Options::default() };
+        self.sets.iter().map(|set| evaluate(&evaluator, set, options)).collect()
     }
 }
 

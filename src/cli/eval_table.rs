@@ -14,7 +14,7 @@ const WIDTH: u16 = 120;
 /// Columns that the name of a model may take before it is broken.
 const NAME: u16 = 30;
 
-fn table(header: &[&str], left: usize) -> Table {
+pub(super) fn table(header: &[&str], left: usize) -> Table {
     let mut table = Table::new();
     table
         .load_style(UTF8_HORIZONTAL_ONLY)

@@ -12,6 +12,7 @@ mod output;
 mod pack;
 mod progress;
 mod serve;
+mod sweep_table;
 mod train;
 mod train_lora;
 

@@ -10,12 +10,12 @@ use serde_json::Value;
 use crate::adapter::AdapterFiles;
 use crate::baselines::Baseline;
 use crate::builtin;
+use crate::cascade::Cascade;
 use crate::classifier::Classifier;
 use crate::eval::Evaluator;
 use crate::eval::identity::{FileIdentity, ModelIdentity, TrainedOn};
 use crate::loader::{Loader, PackLoader};
-use crate::pack::IntentConfig;
-use crate::pack::Manifest;
+use crate::pack::{IntentConfig, Manifest, check_threshold};
 use crate::pack::manifest::MANIFEST;
 use crate::{IntentError, Result};
 
@@ -54,9 +54,13 @@ impl PromptArgs {
     }
 }
 
-/// What may be changed of a model file's configuration.
+/// What may be changed of a model file's configuration, and what a cascade asks where compact is unsure.
 #[derive(Args)]
 pub(super) struct ConfigArgs {
+    /// With --model cascade: what is asked where compact is unsure, a Qwen2.5 pack's folder or model file (GGUF).
+    /// --adapter, --config and --system-prompt are for it.
+    #[arg(long, value_name = "M")]
+    then: Option<String>,
     #[command(flatten)]
     prompt: PromptArgs,
     /// Put the adapter of DIR beside the model file's weights; its labels, prompt, temperature, threshold and policy
@@ -130,6 +134,8 @@ fn read(path: &Path) -> Result<String> {
 /// What a name of a model stands for.
 enum Kind {
     Baseline(Baseline),
+    /// The pack that is part of this program, then what --then names.
+    Cascade,
     File(PathBuf),
     Pack(Pack),
 }
@@ -162,9 +168,20 @@ impl fmt::Display for Pack {
 /// Name of the pack that is part of this program, and the model where none is named.
 pub(super) const COMPACT: &str = "compact";
 
+/// Name of the cascade.
+const CASCADE: &str = "cascade";
+
 fn kind(name: &str) -> Result<Kind> {
+    named("--model", name)
+}
+
+/// What `name`, given by `option`, stands for.
+fn named(option: &str, name: &str) -> Result<Kind> {
     if let Ok(baseline) = name.parse() {
         return Ok(Kind::Baseline(baseline));
+    }
+    if name == CASCADE {
+        return Ok(Kind::Cascade);
     }
     if name == COMPACT {
         return Ok(Kind::Pack(Pack::Compact));
@@ -178,9 +195,53 @@ fn kind(name: &str) -> Result<Kind> {
         return Ok(Kind::Pack(Pack::Folder(path)));
     }
     Err(IntentError::argument(
-        "--model",
-        format!("{name:?} is neither compact, keyword, complement-nb, a GGUF file nor a pack's folder"),
+        option,
+        format!("{name:?} is neither compact, cascade, keyword, complement-nb, a GGUF file nor a pack's folder"),
     ))
+}
+
+/// What a cascade asks where compact is unsure.
+fn second(args: &ConfigArgs) -> Result<Kind> {
+    let Some(name) = &args.then else {
+        let detail = "a cascade needs a second model: a Qwen2.5 pack's folder, or a GGUF file with its --adapter; \
+                      `relayops-intent fetch qwen2.5-0.5b` brings the file";
+        return Err(IntentError::argument("--then", detail));
+    };
+    match named("--then", name)? {
+        second @ (Kind::File(_) | Kind::Pack(Pack::Folder(_))) => Ok(second),
+        Kind::Baseline(_) | Kind::Cascade | Kind::Pack(Pack::Compact) => {
+            let detail = format!("{name} is no second model; a Qwen2.5 pack's folder and a GGUF file are");
+            Err(IntentError::argument("--then", detail))
+        }
+    }
+}
+
+/// Refuses thresholds that are none, or that are more than some model has stages.
+///
+/// # Errors
+/// `invalid_argument` naming `--threshold`.
+pub(super) fn check_thresholds(names: &[String], given: &[f32]) -> Result<()> {
+    let refused = |detail| IntentError::argument("--threshold", detail);
+    given.iter().try_for_each(|threshold| check_threshold(*threshold)).map_err(refused)?;
+    for name in names {
+        let stages = if matches!(kind(name)?, Kind::Cascade) { 2 } else { 1 };
+        if given.len() > 1 && given.len() != stages {
+            return Err(refused(format!("{} for {name}, which has {stages} stage(s)", given.len())));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses cascades for an option that is about one confidence.
+///
+/// # Errors
+/// `invalid_argument` naming `option`.
+pub(super) fn refuse_cascade(names: &[String], option: &str) -> Result<()> {
+    if names.iter().any(|name| name == CASCADE) {
+        let detail = "a cascade has a threshold for each stage; --max-unsafe chooses them";
+        return Err(IntentError::argument(option, detail));
+    }
+    Ok(())
 }
 
 /// The labels that all the models answer with.
@@ -195,7 +256,8 @@ pub(super) fn labels(names: &[String], args: &ConfigArgs) -> Result<Vec<String>>
                 Manifest::from_json(read(&path.join(MANIFEST))?.as_bytes())?.config.labels
             }
             Kind::File(_) => args.labels()?,
-            Kind::Baseline(_) | Kind::Pack(Pack::Compact) => IntentConfig::default().labels,
+            // Its second model must have those of compact.
+            Kind::Baseline(_) | Kind::Cascade | Kind::Pack(Pack::Compact) => IntentConfig::default().labels,
         };
         match &common {
             None => common = Some(labels),
@@ -211,49 +273,81 @@ pub(super) fn labels(names: &[String], args: &ConfigArgs) -> Result<Vec<String>>
     common.map_or_else(|| args.labels(), Ok)
 }
 
-/// Checks names before any model is read.
+/// Checks names before any model is read. An option that is for no model among several is refused, since it would do
+/// nothing.
 ///
 /// # Errors
 /// `invalid_argument` naming the option.
 pub(super) fn check(names: &[String], args: &ConfigArgs) -> Result<()> {
+    let (mut refusal, mut taken, mut cascade) = (None, false, false);
     for name in names {
-        let detail = match kind(name)? {
-            Kind::Baseline(baseline) => format!("{baseline} takes none, only model files do"),
-            Kind::Pack(_) => format!("the pack {name} has its own"),
-            Kind::File(_) => continue,
+        let kind = match kind(name)? {
+            Kind::Cascade => {
+                cascade = true;
+                second(args)?
+            }
+            kind => kind,
         };
-        if let Some(option) = args.given().next() {
-            return Err(IntentError::argument(option, detail));
-        }
+        let detail = match kind {
+            Kind::Baseline(baseline) => format!("{baseline} takes none, only model files do"),
+            Kind::Pack(pack) => format!("the pack {pack} has its own"),
+            Kind::Cascade | Kind::File(_) => {
+                taken = true;
+                continue;
+            }
+        };
+        refusal = refusal.or(Some(detail));
     }
-    Ok(())
+    if args.then.is_some() && !cascade {
+        return Err(IntentError::argument("--then", "only --model cascade has a second model"));
+    }
+    match (args.given().next(), refusal) {
+        (Some(option), Some(detail)) if !taken => Err(IntentError::argument(option, detail)),
+        _ => Ok(()),
+    }
 }
 
-/// The classifier of a name.
+/// The model of a name.
 ///
 /// # Errors
 /// `invalid_argument` for a name that stands for nothing, and the errors of loading.
-pub(super) fn open(name: &str, args: &ConfigArgs) -> Result<Classifier> {
+pub(super) fn open(name: &str, args: &ConfigArgs) -> Result<Cascade> {
     check(&[name.to_owned()], args)?;
     match kind(name)? {
+        Kind::Baseline(baseline) => baseline.classifier().map(Cascade::from),
+        Kind::Cascade => cascade(one(second(args)?, args)?),
+        kind => one(kind, args).map(Cascade::from),
+    }
+}
+
+/// The classifier of what is no cascade.
+fn one(kind: Kind, args: &ConfigArgs) -> Result<Classifier> {
+    match kind {
         Kind::Baseline(baseline) => baseline.classifier(),
+        Kind::Cascade => Err(IntentError::argument("--then", "a cascade in a cascade")),
         Kind::File(path) => args.open(&path, false),
         Kind::Pack(pack) => pack.loader()?.finish(),
     }
 }
 
+/// Compact, then `second`.
+fn cascade(second: Classifier) -> Result<Cascade> {
+    Cascade::from(Pack::Compact.loader()?.finish()?).followed_by(second.into())
+}
+
 /// As [`open`], with float weights that multiply activations as they are.
 ///
 /// # Errors
-/// As [`open`], and `invalid_argument` for what is no model.
-pub(super) fn open_exact(name: &str, args: &ConfigArgs) -> Result<Classifier> {
+/// As [`open`], and `invalid_argument` for what is no single model.
+pub(super) fn open_exact(name: &str, args: &ConfigArgs) -> Result<Cascade> {
     check(&[name.to_owned()], args)?;
     match kind(name)? {
         Kind::Baseline(baseline) => {
             Err(IntentError::argument("--model", format!("{baseline} has no weights")))
         }
-        Kind::File(path) => args.open(&path, true),
-        Kind::Pack(pack) => pack.loader()?.exact().finish(),
+        Kind::Cascade => Err(IntentError::argument("--flips", "takes one model, not a cascade")),
+        Kind::File(path) => args.open(&path, true).map(Cascade::from),
+        Kind::Pack(pack) => pack.loader()?.exact().finish().map(Cascade::from),
     }
 }
 
@@ -262,9 +356,24 @@ pub(super) fn open_exact(name: &str, args: &ConfigArgs) -> Result<Classifier> {
 /// # Errors
 /// As [`open`].
 pub(super) fn evaluator(name: &str, title: &str, args: &ConfigArgs) -> Result<Evaluator> {
-    check(&[name.to_owned()], args)?;
     match kind(name)? {
         Kind::Baseline(baseline) => baseline.evaluator(),
+        Kind::Cascade => {
+            let (second, mut identity) = identified(second(args)?, args)?;
+            let own = identity.configuration.take().unwrap_or_default();
+            identity.configuration = Some(format!("{COMPACT}'s, then {own}"));
+            Ok(Evaluator::new(title, cascade(second)?).with_identity(identity))
+        }
+        kind => {
+            let (classifier, identity) = identified(kind, args)?;
+            Ok(Evaluator::new(title, classifier).with_identity(identity))
+        }
+    }
+}
+
+/// The classifier of what is no cascade, with what is known about it.
+fn identified(kind: Kind, args: &ConfigArgs) -> Result<(Classifier, ModelIdentity)> {
+    match kind {
         Kind::File(path) => {
             let identity = ModelIdentity {
                 file: Some(FileIdentity::of(&path)?),
@@ -272,13 +381,14 @@ pub(super) fn evaluator(name: &str, title: &str, args: &ConfigArgs) -> Result<Ev
                 trained_on: args.adapter()?.and_then(|files| trained_on(&files.intent.training)),
                 configuration: Some(args.describe()),
             };
-            Ok(Evaluator::new(title, open(name, args)?).with_identity(identity))
+            Ok((args.open(&path, false)?, identity))
         }
         Kind::Pack(pack) => {
             let loader = pack.loader()?;
             let identity = pack_identity(&pack, &loader);
-            Ok(Evaluator::new(title, loader.finish()?).with_identity(identity))
+            Ok((loader.finish()?, identity))
         }
+        other => Ok((one(other, args)?, ModelIdentity::default())),
     }
 }
 

@@ -17,6 +17,7 @@ use super::metrics::selective::RiskCoverage;
 use super::metrics::{Interval, Outcome, Point, rate};
 use super::runner::{Answered, Evaluator};
 use super::sets::{EvalSet, Labelled};
+use super::sweep;
 use crate::classifier::UNKNOWN;
 use crate::{IntentError, Result};
 
@@ -25,6 +26,8 @@ use crate::{IntentError, Result};
 pub struct Options {
     /// Draws for the intervals.
     pub bootstrap: Bootstrap,
+    /// Also the gate's figures at several thresholds.
+    pub sweep: bool,
 }
 
 /// Evaluates a model on a set whose messages it has read.
@@ -35,8 +38,7 @@ pub fn evaluate(evaluator: &Evaluator, set: &EvalSet, options: Options) -> Resul
     let answers = evaluator.answers(&set.messages)?;
     let outcomes: Vec<Outcome> = answers.iter().map(|answered| answered.outcome.clone()).collect();
     let config = evaluator.config();
-    let must: Vec<bool> =
-        config.labels.iter().map(|label| config.policy.always_escalate.contains(label)).collect();
+    let must = evaluator.must_escalate();
     let units = set.units();
     let drawn = Drawn::new(&outcomes, config.labels.len(), &units, options.bootstrap);
     let rates = Rates::new(set.is_grouped().then_some(&*units), options.bootstrap);
@@ -57,6 +59,8 @@ pub fn evaluate(evaluator: &Evaluator, set: &EvalSet, options: Options) -> Resul
         calibration: calibration_figures(&outcomes, &drawn),
         selection: selection_figures(&outcomes, &drawn),
         gate: gate_figures(&outcomes, &must, evaluator, &rates),
+        cascade: sweep::cascade_figures(evaluator, &answers),
+        sweep: if options.sweep { sweep::sweep(evaluator, set, options.bootstrap)? } else { Vec::new() },
         near_out_of_scope: out_of_scope("near_oos", &set.messages, &outcomes, &rates),
         far_out_of_scope: out_of_scope("far_oos", &set.messages, &outcomes, &rates),
         slices: slices(&set.messages, &outcomes, &must, &rates),
@@ -242,6 +246,7 @@ fn gate_figures(
         threshold: evaluator.config().threshold,
         threshold_from: evaluator.threshold_from().clone(),
         guarantee: evaluator.guaranteed().cloned(),
+        choice: evaluator.choice().cloned(),
         coverage: counts.coverage().unwrap_or(0.0),
         coverage_interval: bounds(&|_| true, &local).map(|bounds| bounds.interval),
         selective_accuracy: counts.selective_accuracy(),

@@ -11,6 +11,7 @@ use super::metrics::classification::ClassScores;
 use super::metrics::rates::Method;
 use super::metrics::{Interval, Outcome};
 use super::sgr::Guarantee;
+use super::sweep::{AtThresholds, CascadeFigures, Choice};
 use crate::gate::Route;
 
 /// The figures of one model on one set. Serialised it is the object that `eval --json` prints.
@@ -32,7 +33,7 @@ pub struct Evaluation {
     /// Labels.
     #[serde(flatten)]
     pub labels: LabelFigures,
-    /// Temperature in force.
+    /// Temperature in force; of a cascade that of its last stage.
     pub temperature: f32,
     /// Where it comes from.
     pub temperature_from: Origin,
@@ -53,6 +54,12 @@ pub struct Evaluation {
     /// The gate.
     #[serde(flatten)]
     pub gate: GateFigures,
+    /// The stages, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<CascadeFigures>,
+    /// The gate at several thresholds, those in force first; empty where they were not asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<AtThresholds>,
     /// Messages of slice `near_oos` that are truly `unknown`; `None` where the set has none.
     pub near_out_of_scope: Option<OutOfScope>,
     /// Messages of slice `far_oos` that are truly `unknown`; `None` where the set has none.
@@ -147,13 +154,16 @@ pub struct SelectionFigures {
 /// What the gate made of the answers, at the threshold in force.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GateFigures {
-    /// Least confidence that stays local.
+    /// Least confidence that stays local; of a cascade that of its last stage.
     pub threshold: f32,
     /// Where it comes from.
     pub threshold_from: Origin,
     /// What is promised of it, where a promise was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guarantee: Option<Guarantee>,
+    /// How it was chosen, where it was chosen for a rate of unsafe answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Choice>,
     /// Kept local / all.
     pub coverage: f64,
     /// Its interval.

@@ -1,0 +1,270 @@
+//! Classifiers in a row: the first answers at once, a later one is asked only where those before it are unsure.
+//!
+//! A stage's answer is final where its calibrated confidence is at least its threshold: an intent that may stay then
+//! does, one that always escalates does so without anyone else being asked. It is also final where no answer would
+//! change the decision ([`Decision::is_about_text`]). Whatever is still unsure after the last stage escalates. A single
+//! classifier is a cascade of one stage.
+
+use serde::Serialize;
+use web_time::Instant;
+
+use crate::adapter::AdapterFiles;
+use crate::classifier::{Classification, Classifier, Reading, as_map};
+use crate::gate::Decision;
+use crate::pack::{IntentConfig, check_threshold};
+use crate::{IntentError, Result};
+
+/// One or more classifiers with the same labels and the same policy.
+pub struct Cascade {
+    /// Asked first, in order.
+    before: Vec<Classifier>,
+    last: Classifier,
+}
+
+/// Per-call options.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CascadeOptions {
+    /// Least confidence that is final: one for each stage, or one for all; each stage's own where there is none.
+    pub thresholds: Vec<f32>,
+    /// Report [`Classification::token_confidence`] where the last stage answers.
+    pub token_confidence: bool,
+}
+
+/// What a stage was told, and how long it took to say it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageReading {
+    /// Before calibration and gate.
+    pub reading: Reading,
+    /// Wall-clock milliseconds.
+    pub ms: f64,
+}
+
+/// What one stage said of a message.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageReport {
+    /// Its name.
+    pub stage: String,
+    /// Its label; `unknown` where it could say nothing.
+    pub intent: String,
+    /// Probability of `intent`; `None` where it could say nothing.
+    pub confidence: Option<f32>,
+    /// Calibrated probability of each label; `None` where it could say nothing.
+    #[serde(serialize_with = "as_map")]
+    pub probabilities: Option<Vec<(String, f32)>>,
+    /// Least confidence that would have been final.
+    pub threshold: f32,
+    /// What the gate makes of this answer alone.
+    pub decision: Decision,
+    /// Backend with its instruction set.
+    pub backend: String,
+    /// Threads at work.
+    pub threads: usize,
+    /// Wall-clock milliseconds.
+    pub ms: f64,
+}
+
+/// Whether no later stage is asked after this answer.
+#[must_use]
+pub fn is_final(answer: &Classification, threshold: f32) -> bool {
+    answer.decision.is_about_text() || answer.confidence.is_some_and(|confidence| confidence >= threshold)
+}
+
+impl From<Classifier> for Cascade {
+    fn from(last: Classifier) -> Self {
+        Self { before: Vec::new(), last }
+    }
+}
+
+impl Cascade {
+    /// The same, with the stages of `later` asked where these are unsure.
+    ///
+    /// # Errors
+    /// `invalid_config` where labels or policies differ: which message must escalate is not for a stage to say.
+    pub fn followed_by(self, later: Self) -> Result<Self> {
+        check_alike(self.last.config(), later.last.config())?;
+        let mut before = self.before;
+        before.push(self.last);
+        before.extend(later.before);
+        Ok(Self { before, last: later.last })
+    }
+
+    /// The stages, in the order in which they are asked.
+    pub fn stages(&self) -> impl Iterator<Item = &Classifier> {
+        self.before.iter().chain([&self.last])
+    }
+
+    /// How many stages there are.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.before.len() + 1
+    }
+
+    /// The last stage.
+    #[must_use]
+    pub fn last(&self) -> &Classifier {
+        &self.last
+    }
+
+    /// The last stage alone.
+    #[must_use]
+    pub fn into_last(self) -> Classifier {
+        self.last
+    }
+
+    /// Each stage's threshold: `given` for it or for all, else its own.
+    ///
+    /// # Errors
+    /// `invalid_argument` for what is no probability, and for another number of them.
+    pub fn thresholds(&self, given: &[f32]) -> Result<Vec<f32>> {
+        for threshold in given {
+            check_threshold(*threshold).map_err(|detail| IntentError::argument("threshold", detail))?;
+        }
+        let stages = self.depth();
+        match given {
+            [] => Ok(self.stages().map(|stage| stage.config().threshold).collect()),
+            [one] => Ok(vec![*one; stages]),
+            each if each.len() == stages => Ok(each.to_vec()),
+            each => {
+                let detail = format!("{} for {stages} stage(s); one each, or one for all", each.len());
+                Err(IntentError::argument("threshold", detail))
+            }
+        }
+    }
+
+    /// Classifies one message, asking no stage after a final answer. A failure of a stage is no answer: the next one is
+    /// asked; that of the last one is `unknown`, escalated, with the error's code as the reason.
+    ///
+    /// # Errors
+    /// `empty_message` and `invalid_argument`: the caller's own mistakes.
+    pub fn classify(&mut self, text: &str, options: &CascadeOptions) -> Result<Classification> {
+        let start = Instant::now();
+        let thresholds = self.thresholds(&options.thresholds)?;
+        let mut readings = Vec::with_capacity(thresholds.len());
+        for (index, threshold) in thresholds.iter().enumerate() {
+            let reading = self.read_stage(index, text, options.token_confidence)?;
+            let is_final = is_final(&self.stage(index).conclude(&reading.reading, *threshold), *threshold);
+            readings.push(reading);
+            if is_final {
+                break;
+            }
+        }
+        let mut result = self.conclude(&readings, &thresholds);
+        result.ms = milliseconds(start);
+        Ok(result)
+    }
+
+    /// Asks every stage, so that [`conclude`](Self::conclude) can be called with any thresholds.
+    ///
+    /// # Errors
+    /// `empty_message`.
+    pub fn read(&mut self, text: &str) -> Result<Vec<StageReading>> {
+        (0..self.depth()).map(|index| self.read_stage(index, text, false)).collect()
+    }
+
+    /// What each stage says at its threshold, one after the other; those after a final answer too. Times are those of
+    /// the readings.
+    pub fn answers<'a>(
+        &'a self,
+        readings: &'a [StageReading],
+        thresholds: &'a [f32],
+    ) -> impl Iterator<Item = Classification> + 'a {
+        self.stages().zip(readings).zip(thresholds).map(|((stage, reading), threshold)| Classification {
+            ms: reading.ms,
+            ..stage.conclude(&reading.reading, *threshold)
+        })
+    }
+
+    /// The result of `readings`, which go at least as far as the first final answer. Its time is that of the stages that
+    /// had to be asked.
+    #[must_use]
+    pub fn conclude(&self, readings: &[StageReading], thresholds: &[f32]) -> Classification {
+        let mut reports = Vec::new();
+        let mut result = None;
+        for (answer, threshold) in self.answers(readings, thresholds).zip(thresholds) {
+            reports.push(report(&answer, *threshold));
+            let is_final = is_final(&answer, *threshold);
+            result = Some(answer);
+            if is_final {
+                break;
+            }
+        }
+        let Some(mut result) = result else {
+            let nothing = IntentError::Inference("no stage was asked".to_owned());
+            return self.unclassified(Decision::error(&nothing));
+        };
+        if self.depth() > 1 {
+            result.ms = reports.iter().map(|report| report.ms).sum();
+            result.stages = reports;
+        }
+        result
+    }
+
+    /// What is said of a message that no stage has scored.
+    #[must_use]
+    pub fn unclassified(&self, decision: Decision) -> Classification {
+        self.last.unclassified(decision)
+    }
+
+    /// Puts an adapter beside the weights of the last stage, or takes it away, as [`Classifier::set_adapter`] does.
+    ///
+    /// # Errors
+    /// Those of [`Classifier::set_adapter`], and of [`followed_by`](Self::followed_by) for the adapter's configuration.
+    pub fn set_adapter(&mut self, adapter: Option<&AdapterFiles>, forced: bool) -> Result<()> {
+        if let Some(first) = self.before.first() {
+            check_alike(first.config(), self.last.config_with(adapter))?;
+        }
+        self.last.set_adapter(adapter, forced)
+    }
+
+    /// Replaces temperature and threshold of stage number `index`, counted from 0.
+    ///
+    /// # Errors
+    /// `invalid_config`; nothing is changed then.
+    pub fn set_calibration(&mut self, index: usize, temperature: f32, threshold: f32) -> Result<()> {
+        self.stage_mut(index).set_calibration(temperature, threshold)
+    }
+
+    fn read_stage(&mut self, index: usize, text: &str, token_confidence: bool) -> Result<StageReading> {
+        let start = Instant::now();
+        let token_confidence = token_confidence && index == self.before.len();
+        let reading = self.stage_mut(index).read(text, token_confidence)?;
+        Ok(StageReading { reading, ms: milliseconds(start) })
+    }
+
+    fn stage(&self, index: usize) -> &Classifier {
+        self.before.get(index).unwrap_or(&self.last)
+    }
+
+    fn stage_mut(&mut self, index: usize) -> &mut Classifier {
+        self.before.get_mut(index).unwrap_or(&mut self.last)
+    }
+}
+
+fn milliseconds(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+fn check_alike(first: &IntentConfig, later: &IntentConfig) -> Result<()> {
+    if first.labels != later.labels {
+        let detail = format!("{:?}; an earlier stage has {:?}", later.labels, first.labels);
+        return Err(IntentError::config("labels", detail));
+    }
+    if first.policy != later.policy {
+        return Err(IntentError::config("policy", "is not that of the earlier stage"));
+    }
+    Ok(())
+}
+
+fn report(answer: &Classification, threshold: f32) -> StageReport {
+    StageReport {
+        stage: answer.stage.clone(),
+        intent: answer.intent.clone(),
+        confidence: answer.confidence,
+        probabilities: answer.probabilities.clone(),
+        threshold,
+        decision: answer.decision.clone(),
+        backend: answer.backend.clone(),
+        threads: answer.threads,
+        ms: answer.ms,
+    }
+}

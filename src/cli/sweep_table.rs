@@ -1,0 +1,68 @@
+//! Stages and thresholds as terminal tables.
+
+use super::eval_table::table;
+use crate::eval::Evaluation;
+use crate::eval::report::format::{NONE, decimal, percent, percent_of};
+use crate::eval::sweep::{AtThresholds, CascadeFigures};
+
+/// What stages did, how thresholds were chosen, and figures at others, each behind an empty line; nothing where none of
+/// that was asked for.
+pub(super) fn render(results: &[Evaluation]) -> String {
+    let mut parts = Vec::new();
+    for result in results {
+        let (model, set) = (&result.model, &result.set);
+        if let Some(cascade) = &result.cascade {
+            parts.push(format!("{model}, {set}: {}", stages(cascade)));
+        }
+        if !result.sweep.is_empty() {
+            parts.push(format!("{model}, {set}: thresholds in force, then others\n{}", rows(&result.sweep)));
+        }
+    }
+    // The choice is the model's, not the set's.
+    let first = results.first().map(|result| &result.set);
+    for result in results.iter().filter(|result| Some(&result.set) == first) {
+        if let Some(choice) = &result.gate.choice {
+            let chosen = choice.figures.iter().cloned();
+            let others = choice.table.iter().cloned().filter(|row| choice.figures.as_ref() != Some(row));
+            let all: Vec<AtThresholds> = chosen.chain(others).collect();
+            parts.push(format!("{}: {choice}\n{}", result.model, rows(&all)));
+        }
+    }
+    parts.into_iter().map(|part| format!("\n\n{part}")).collect()
+}
+
+fn stages(cascade: &CascadeFigures) -> String {
+    let header = ["stage", "temp.", "threshold", "asked", "answered", "right of these", "ms when asked"];
+    let mut table = table(&header, 1);
+    for stage in &cascade.stages {
+        table.add_row([
+            stage.stage.clone(),
+            format!("{:.3}", stage.temperature),
+            format!("{:.3}", stage.threshold),
+            percent(stage.asked),
+            percent(stage.answered),
+            percent_of(stage.accuracy),
+            decimal(stage.mean_ms),
+        ]);
+    }
+    format!("{:.1} ms a message on average\n{table}", cascade.mean_ms)
+}
+
+fn rows(rows: &[AtThresholds]) -> String {
+    let header = ["thresholds", "accuracy", "kept local", "right of kept", "unsafe", "bound", "asked last", "ms"];
+    let mut table = table(&header, 1);
+    for row in rows {
+        let thresholds: Vec<String> = row.thresholds.iter().map(ToString::to_string).collect();
+        table.add_row([
+            thresholds.join(", "),
+            percent(row.accuracy),
+            percent(row.coverage),
+            percent_of(row.selective_accuracy),
+            format!("{} of {}", row.unsafe_local, row.must_escalate),
+            percent_of(row.unsafe_local_upper),
+            row.asked.last().map_or_else(|| NONE.to_owned(), |share| percent(*share)),
+            format!("{:.1}", row.mean_ms),
+        ]);
+    }
+    table.to_string()
+}
