@@ -15,24 +15,57 @@
  */
 
 /**
- * @typedef {object} LoadOptions
+ * Files of an adapter by name: `adapter_config.json`, `adapter_model.safetensors`, `intent.json`.
+ *
+ * @typedef {Record<string, Blob | ArrayBuffer | Uint8Array<ArrayBuffer>>} AdapterFiles
+ */
+
+/**
+ * One model.
+ *
+ * @typedef {object} ModelOptions
  * @property {string | URL | Blob | ArrayBuffer | Uint8Array} [pack] The model; if omitted, the
  *   compact one that comes with this package. An address that ends in `/` or `/pack.json` is a
  *   pack; any other address, a File or Blob, or bytes are a GGUF file. Relative addresses resolve
  *   against the page; bytes must not change until loading ends.
+ * @property {object} [config] For a GGUF file: intent configuration that replaces the built-in
+ *   one: labels, prompt pieces, temperature, threshold, policy. Packs and adapters bring their own.
+ * @property {string | URL | AdapterFiles} [adapter] For a Qwen2.5 GGUF file: the address of an
+ *   adapter's folder, or its files by name.
+ */
+
+/**
+ * What is asked where the first model is unsure.
+ *
+ * @typedef {ModelOptions & { pack: NonNullable<ModelOptions['pack']> }} CascadeOptions
+ */
+
+/**
+ * @typedef {object} LoadingOptions
+ * @property {CascadeOptions} [cascade] A second model, which is asked only where the confidence of
+ *   the first is under its threshold. Both must have the same labels and policy.
  * @property {(progress: LoadProgress) => void} [onProgress]
  * @property {AbortSignal} [signal] Ends loading; all that was loaded is released.
- * @property {object} [config] For a GGUF file: intent configuration that replaces the built-in
- *   one: labels, prompt pieces, temperature, threshold, policy. A pack brings its own.
- * @property {number} [threshold] Confidence below which a message escalates, 0 to 1; the
- *   configuration's if omitted.
+ * @property {number | number[]} [threshold] Confidence below which a message escalates, or goes to
+ *   the second model, 0 to 1: one for all models or one for each; the configuration's if omitted.
+ */
+
+/** @typedef {ModelOptions & LoadingOptions} LoadOptions */
+
+/**
+ * @typedef {object} SetAdapterOptions
+ * @property {(progress: LoadProgress) => void} [onProgress]
+ * @property {AbortSignal} [signal] Ends the transfer; everything is as it was then.
+ * @property {boolean} [force] Use the adapter although it was trained for another base; its golden
+ *   answers are not asked then.
  */
 
 /**
  * @typedef {object} ClassifyOptions
  * @property {AbortSignal} [signal] Rejects the call with `aborted`.
  * @property {boolean} [tokenConfidence] Also compute `token_confidence`.
- * @property {number} [threshold] For this call only, 0 to 1.
+ * @property {number | number[]} [threshold] For this call only, 0 to 1: one for all stages or one
+ *   for each.
  */
 
 /**
@@ -58,10 +91,44 @@
  * @property {string} stage Which model answered.
  * @property {string} backend Which kernels ran.
  * @property {number} threads
+ * @property {StageReport[]} [stages] Of a cascade: what each stage that was asked said, the one that
+ *   answered last.
  * @property {number} ms Wall-clock milliseconds in the engine.
  */
 
 /**
+ * What one stage of a cascade said. Null where it could say nothing.
+ *
+ * @typedef {object} StageReport
+ * @property {string} stage
+ * @property {string} intent
+ * @property {number | null} confidence
+ * @property {Record<string, number> | null} probabilities
+ * @property {number} threshold From which confidence on no later stage is asked.
+ * @property {Decision} decision What the gate makes of this answer alone.
+ * @property {string} backend
+ * @property {number} threads
+ * @property {number} ms
+ */
+
+/**
+ * One model of a cascade.
+ *
+ * @typedef {object} StageInfo
+ * @property {string} stage
+ * @property {string} architecture
+ * @property {number} threshold The one in force for calls that name none.
+ * @property {number} temperature
+ * @property {string} backend
+ * @property {number} threads
+ * @property {number} parameters
+ * @property {number} weight_bytes
+ * @property {number} prefix_tokens Tokens of the constant prompt prefix.
+ */
+
+/**
+ * Of a cascade the last model, with all of them in `stages`.
+ *
  * @typedef {object} ModelInfo
  * @property {string} stage
  * @property {string} architecture
@@ -73,6 +140,7 @@
  * @property {number} parameters
  * @property {number} weight_bytes
  * @property {number} prefix_tokens Tokens of the constant prompt prefix.
+ * @property {StageInfo[]} [stages] The models of a cascade, in the order in which they are asked.
  * @property {number} wasmMemoryBytes Size of the WebAssembly memory; it never shrinks, so this is
  *   its peak.
  * @property {number} maxMessageChars Longest message that is classified, in characters.

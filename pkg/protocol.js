@@ -30,26 +30,43 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  */
 
 /**
+ * Where the Worker gets an adapter's files: beside each other in a folder, whose address ends in
+ * `/`, or one by one by name.
+ *
+ * @typedef {{ kind: 'folder', url: string } | { kind: 'files', files: Record<string, Blob> }} AdapterSource
+ */
+
+/**
+ * One model to load; several are a cascade.
+ *
+ * @typedef {{ source: PackSource, config?: string, adapter?: AdapterSource }} StageSource
+ */
+
+/**
  * Options of one classification as the engine names them.
  *
- * @typedef {{ token_confidence?: boolean, threshold?: number }} EngineOptions
+ * @typedef {{ token_confidence?: boolean, thresholds?: number[] }} EngineOptions
  */
 
 /**
  * What each request takes and what it is answered with.
  *
  * @typedef {object} Calls
- * @property {{ params: { source: PackSource, config?: string }, value: null }} load
+ * @property {{ params: { stages: StageSource[] }, value: null }} load
  * @property {{ params: { text: string, options: EngineOptions }, value: ClassifyResult }} classify
+ * @property {{ params: { adapter: AdapterSource | null, force: boolean }, value: null }} setAdapter
  * @property {{ params: {}, value: ModelInfo }} info
  */
 
 /** @typedef {{ [K in keyof Calls]: { type: K, id: number, params: Calls[K]['params'] } }[keyof Calls]} Request */
 
 /**
- * `chunk` answers `pull`; no bytes means the end.
+ * `chunk` answers `pull`; no bytes means the end. `cancel` ends the request under way if that can
+ * still be done; it is answered all the same.
  *
- * @typedef {Request | { type: 'chunk', id: number, bytes: Uint8Array<ArrayBuffer> | null }} ToWorker
+ * @typedef {Request
+ *   | { type: 'chunk', id: number, stage: number, bytes: Uint8Array<ArrayBuffer> | null }
+ *   | { type: 'cancel', id: number }} ToWorker
  */
 
 /** @typedef {{ code: IntentErrorCode, message: string, fatal: boolean }} WireError */
@@ -58,7 +75,7 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * @typedef {{ type: 'value', id: number, value: Calls[keyof Calls]['value'] }
  *   | { type: 'error', id: number, error: WireError }
  *   | { type: 'progress', id: number, progress: LoadProgress }
- *   | { type: 'pull', id: number }} FromWorker
+ *   | { type: 'pull', id: number, stage: number }} FromWorker
  */
 
 /** Largest piece handed to the engine at once, in bytes: its transient copy stays small. */

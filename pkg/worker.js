@@ -13,8 +13,10 @@ import { toWire } from './protocol.js';
 /** @typedef {import('./protocol.js').ToWorker} ToWorker */
 
 const engine = new Engine();
-/** The feed of the load under way, if the page holds its bytes. @type {ChunkFeed | null} */
-let feed = null;
+/** Feeds of the load under way, one a stage, for bytes that the page holds. @type {ChunkFeed[]} */
+let feeds = [];
+/** Ends the request under way, where it can be ended. @type {{ id: number, abort: AbortController } | null} */
+let running = null;
 
 /**
  * @param {FromWorker} message
@@ -31,10 +33,22 @@ async function answer(request) {
   const { id } = request;
   switch (request.type) {
     case 'load': {
-      feed = new ChunkFeed(() => post({ type: 'pull', id }));
-      const { source, config } = request.params;
-      await engine.load(source, feed, config, (progress) => post({ type: 'progress', id, progress }));
-      feed = null;
+      const { stages } = request.params;
+      feeds = stages.map((_, stage) => new ChunkFeed(() => post({ type: 'pull', id, stage })));
+      await engine.load(stages, feeds, (progress) => post({ type: 'progress', id, progress }));
+      feeds = [];
+      return null;
+    }
+    case 'setAdapter': {
+      const { adapter, force } = request.params;
+      const abort = new AbortController();
+      running = { id, abort };
+      try {
+        const report = (/** @type {import('./api.js').LoadProgress} */ progress) => post({ type: 'progress', id, progress });
+        await engine.setAdapter(adapter, force, abort.signal, report);
+      } finally {
+        running = null;
+      }
       return null;
     }
     case 'classify':
@@ -47,7 +61,11 @@ async function answer(request) {
 /** @param {MessageEvent<ToWorker>} event */
 async function onMessage({ data }) {
   if (data.type === 'chunk') {
-    feed?.give(data.bytes);
+    feeds[data.stage]?.give(data.bytes);
+    return;
+  }
+  if (data.type === 'cancel') {
+    if (running?.id === data.id) running.abort.abort();
     return;
   }
   try {

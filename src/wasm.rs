@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
-use crate::classifier::{self, ClassifyOptions, ModelInfo};
+use crate::adapter::{self, AdapterFiles};
+use crate::cascade::{Cascade, CascadeOptions};
+use crate::classifier::{self, ModelInfo};
 use crate::pack::IntentConfig;
 use crate::{IntentError, loader, message};
 
@@ -18,6 +20,21 @@ pub fn start() {
 #[must_use]
 pub fn max_message_chars() -> usize {
     message::MAX_MESSAGE_CHARS
+}
+
+#[derive(Serialize)]
+struct AdapterFile {
+    name: &'static str,
+    max_bytes: u64,
+}
+
+/// The files of an adapter, in the order in which [`Classifier::set_adapter`] takes them: `[{ name, max_bytes }]`.
+///
+/// # Errors
+/// Only where the object can't be made.
+#[wasm_bindgen]
+pub fn adapter_files() -> Result<JsValue, JsValue> {
+    to_object(&adapter::FILES.map(|(name, max_bytes)| AdapterFile { name, max_bytes }))
 }
 
 /// Takes the bytes of a model file in order and builds a classifier.
@@ -40,7 +57,9 @@ impl ModelLoader {
         let config =
             config_json.map_or_else(|| Ok(IntentConfig::default()), |json| IntentConfig::from_json(&json));
         let total = total_bytes.map(whole_number).transpose().map_err(to_js)?;
-        config.and_then(|config| loader::Loader::new(file_name, total, config)).map(Self).map_err(to_js)
+        let loader = config.and_then(|config| loader::Loader::new(file_name, total, config));
+        // Adapters may come at any time, when the bytes are gone.
+        loader.map(|loader| Self(loader.digested())).map_err(to_js)
     }
 
     /// Takes the next bytes.
@@ -56,7 +75,7 @@ impl ModelLoader {
     /// # Errors
     /// `truncated`, and whatever keeps the model from being built.
     pub fn finish(self) -> Result<Classifier, JsValue> {
-        self.0.finish().map(Classifier).map_err(to_js)
+        self.0.finish().map(Classifier::from).map_err(to_js)
     }
 }
 
@@ -102,32 +121,61 @@ impl PackLoader {
     /// # Errors
     /// `invalid_pack`, `golden_mismatch`, and whatever keeps the model from being built.
     pub fn finish(self) -> Result<Classifier, JsValue> {
-        self.0.finish().map(Classifier).map_err(to_js)
+        self.0.finish().map(Classifier::from).map_err(to_js)
     }
 }
 
-/// A loaded model with its gate.
+/// A loaded model with its gate, or a cascade of several.
 #[wasm_bindgen]
-pub struct Classifier(classifier::Classifier);
+pub struct Classifier(Cascade);
+
+impl From<classifier::Classifier> for Classifier {
+    fn from(model: classifier::Classifier) -> Self {
+        Self(model.into())
+    }
+}
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Options {
     token_confidence: bool,
-    threshold: Option<f32>,
+    thresholds: Vec<f32>,
+}
+
+#[derive(Serialize)]
+struct StageInfo<'a> {
+    #[serde(flatten)]
+    model: &'a ModelInfo,
+    threshold: f32,
+    temperature: f32,
 }
 
 #[derive(Serialize)]
 struct Info<'a> {
     #[serde(flatten)]
-    model: &'a ModelInfo,
+    last: StageInfo<'a>,
     labels: &'a [String],
-    threshold: f32,
-    temperature: f32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stages: Vec<StageInfo<'a>>,
+}
+
+impl<'a> StageInfo<'a> {
+    fn new(stage: &'a classifier::Classifier) -> Self {
+        let config = stage.config();
+        Self { model: stage.info(), threshold: config.threshold, temperature: config.temperature }
+    }
 }
 
 #[wasm_bindgen]
 impl Classifier {
+    /// The same, with `later` asked where this is unsure. Both are consumed.
+    ///
+    /// # Errors
+    /// `invalid_config` where labels or policies differ.
+    pub fn followed_by(self, later: Classifier) -> Result<Classifier, JsValue> {
+        self.0.followed_by(later.0).map(Self).map_err(to_js)
+    }
+
     /// Classifies one message; the result is the object that the command line prints with `--json`.
     ///
     /// # Errors
@@ -135,10 +183,33 @@ impl Classifier {
     pub fn classify(&mut self, text: &str, options: JsValue) -> Result<JsValue, JsValue> {
         let options: Option<Options> = serde_wasm_bindgen::from_value(options)
             .map_err(|error| to_js(IntentError::argument("options", error)))?;
-        let options = options.unwrap_or_default();
-        let options =
-            ClassifyOptions { threshold: options.threshold, token_confidence: options.token_confidence };
-        to_object(&self.0.classify(text, options).map_err(to_js)?)
+        let Options { token_confidence, thresholds } = options.unwrap_or_default();
+        let options = CascadeOptions { thresholds, token_confidence };
+        to_object(&self.0.classify(text, &options).map_err(to_js)?)
+    }
+
+    /// Puts an adapter beside the weights of the last stage; `forced` also beside another base than its own. The
+    /// arguments are the contents of its files.
+    ///
+    /// # Errors
+    /// Those of the files, `wrong_base`, `golden_mismatch`, `unavailable`; everything is as it was then.
+    pub fn set_adapter(
+        &mut self,
+        intent: &str,
+        config: String,
+        tensors: Vec<u8>,
+        forced: bool,
+    ) -> Result<(), JsValue> {
+        let files = AdapterFiles::new(intent, config, tensors).map_err(to_js)?;
+        self.0.set_adapter(Some(&files), forced).map_err(to_js)
+    }
+
+    /// Takes the adapter away.
+    ///
+    /// # Errors
+    /// As [`set_adapter`](Self::set_adapter).
+    pub fn remove_adapter(&mut self) -> Result<(), JsValue> {
+        self.0.set_adapter(None, false).map_err(to_js)
     }
 
     /// What runs, and with which settings.
@@ -146,9 +217,13 @@ impl Classifier {
     /// # Errors
     /// Only where the object can't be made.
     pub fn info(&self) -> Result<JsValue, JsValue> {
-        let config = self.0.config();
-        let (threshold, temperature) = (config.threshold, config.temperature);
-        to_object(&Info { model: self.0.info(), labels: &config.labels, threshold, temperature })
+        let last = self.0.last();
+        let several = self.0.depth() > 1;
+        to_object(&Info {
+            last: StageInfo::new(last),
+            labels: &last.config().labels,
+            stages: self.0.stages().filter(|_| several).map(StageInfo::new).collect(),
+        })
     }
 }
 

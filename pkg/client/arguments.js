@@ -18,13 +18,14 @@ function invalid(name, detail) {
 /**
  * @param {unknown} value
  * @param {readonly string[]} known Names of the options there are: a misspelt one would quietly do nothing.
+ * @param {string} [within] Name of the option that holds these; the options themselves if omitted.
  * @returns {Record<string, unknown>}
  */
-export function checkOptions(value, known) {
+export function checkOptions(value, known, within) {
   if (value === undefined) return {};
-  if (typeof value !== 'object' || value === null) throw invalid('options', 'expected an object');
+  if (typeof value !== 'object' || value === null) throw invalid(within ?? 'options', 'expected an object');
   const unknown = Object.keys(value).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw invalid(unknown, `no such option; there are ${known.join(', ')}`);
+  if (unknown !== undefined) throw invalid(within ? `${within}.${unknown}` : unknown, `no such option; there are ${known.join(', ')}`);
   return /** @type {Record<string, unknown>} */ (value);
 }
 
@@ -39,12 +40,18 @@ export function checkText(value) {
 
 /**
  * @param {unknown} value
- * @returns {number | undefined}
+ * @param {number} stages Of the model.
+ * @returns {number[] | undefined} One for each stage, or one for all.
  */
-export function checkThreshold(value) {
+export function checkThreshold(value, stages) {
   if (value === undefined) return undefined;
-  if (typeof value !== 'number' || !(value >= 0 && value <= 1)) throw invalid('threshold', 'expected a number from 0 to 1');
-  return value;
+  const thresholds = Array.isArray(value) ? value : [value];
+  const sound = (/** @type {unknown} */ one) => typeof one === 'number' && one >= 0 && one <= 1;
+  if (!thresholds.every(sound)) throw invalid('threshold', 'expected a number from 0 to 1, or one for each stage');
+  if (Array.isArray(value) && value.length !== stages) {
+    throw invalid('threshold', `expected a number or an array of ${stages}, one for each stage`);
+  }
+  return thresholds;
 }
 
 /**
@@ -69,23 +76,25 @@ export function checkProgress(value) {
 
 /**
  * @param {unknown} value
+ * @param {string} name
  * @returns {string | undefined} As JSON, which is how the engine reads it.
  */
-export function checkConfig(value) {
+export function checkConfig(value, name) {
   if (value === undefined) return undefined;
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid('config', 'expected an object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(name, 'expected an object');
   try {
     return JSON.stringify(value);
   } catch (error) {
-    throw invalid('config', `cannot be written as JSON: ${error}`);
+    throw invalid(name, `cannot be written as JSON: ${error}`);
   }
 }
 
 /**
  * @param {unknown} value
- * @returns {boolean}
+ * @param {string} name
+ * @returns {boolean} `false` where it is missing.
  */
-export function checkTokenConfidence(value) {
-  if (value !== undefined && typeof value !== 'boolean') throw invalid('tokenConfidence', 'expected a boolean');
+export function checkFlag(value, name) {
+  if (value !== undefined && typeof value !== 'boolean') throw invalid(name, 'expected a boolean');
   return value === true;
 }

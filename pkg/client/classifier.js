@@ -5,14 +5,15 @@
  */
 
 import { IntentError } from '../errors.js';
+import { openAdapter } from './adapter-source.js';
 import {
   checkConfig,
+  checkFlag,
   checkOptions,
   checkProgress,
   checkSignal,
   checkText,
   checkThreshold,
-  checkTokenConfidence,
 } from './arguments.js';
 import { openPack } from './pack-source.js';
 import { requireRuntime } from './runtime.js';
@@ -20,33 +21,61 @@ import { WorkerClient } from './worker-client.js';
 
 /** @typedef {import('../api.js').ClassifyOptions} ClassifyOptions */
 /** @typedef {import('../api.js').ClassifyResult} ClassifyResult */
+/** @typedef {import('../api.js').AdapterFiles} AdapterFiles */
 /** @typedef {import('../api.js').LoadOptions} LoadOptions */
 /** @typedef {import('../api.js').ModelInfo} ModelInfo */
+/** @typedef {import('../api.js').SetAdapterOptions} SetAdapterOptions */
 
-const LOAD_OPTIONS = /** @type {const} */ (['pack', 'onProgress', 'signal', 'config', 'threshold']);
+const MODEL_OPTIONS = /** @type {const} */ (['pack', 'config', 'adapter']);
+const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'onProgress', 'signal', 'threshold']);
+const ADAPTER_OPTIONS = /** @type {const} */ (['onProgress', 'signal', 'force']);
 const CLASSIFY_OPTIONS = /** @type {const} */ (['signal', 'tokenConfidence', 'threshold']);
 
 /**
- * A loaded model in a Worker of its own. Calls are answered in the order they were made, one
+ * @param {Record<string, unknown>} given
+ * @param {string} within Goes before the names of options in errors.
+ */
+function openStage({ pack, config, adapter }, within) {
+  const json = checkConfig(config, `${within}config`);
+  const { source, readChunk } = openPack(pack, `${within}pack`);
+  if (json !== undefined && source.kind === 'pack') {
+    throw new IntentError('invalid_argument', `${within}config: a pack brings its own`);
+  }
+  if (json !== undefined && adapter !== undefined) {
+    throw new IntentError('invalid_argument', `${within}config: an adapter brings its own`);
+  }
+  /** @type {import('../protocol.js').StageSource} */
+  const stage = { source };
+  if (json !== undefined) stage.config = json;
+  if (adapter !== undefined) stage.adapter = openAdapter(adapter, `${within}adapter`);
+  return { stage, readChunk };
+}
+
+/**
+ * A loaded model, or a cascade of two, in a Worker of its own. Calls are answered in the order they were made, one
  * after the other.
  */
 export class IntentClassifier {
   /** @type {WorkerClient} */
   #client;
-  /** @type {number | undefined} */
-  #threshold;
+  /** @type {number} */
+  #stages;
+  /** @type {number[] | undefined} */
+  #thresholds;
 
   /**
    * @private
    * @param {WorkerClient} client
-   * @param {number | undefined} threshold
+   * @param {number} stages
+   * @param {number[] | undefined} thresholds
    */
-  constructor(client, threshold) {
+  constructor(client, stages, thresholds) {
     if (!(client instanceof WorkerClient)) {
       throw new IntentError('invalid_argument', 'client: use IntentClassifier.load() instead of new');
     }
     this.#client = client;
-    this.#threshold = threshold;
+    this.#stages = stages;
+    this.#thresholds = thresholds;
   }
 
   /**
@@ -61,22 +90,24 @@ export class IntentClassifier {
     const given = checkOptions(options, LOAD_OPTIONS);
     const signal = checkSignal(given.signal);
     const onProgress = checkProgress(given.onProgress);
-    const config = checkConfig(given.config);
-    const threshold = checkThreshold(given.threshold);
-    const { source, readChunk } = openPack(given.pack);
-    if (source.kind === 'pack' && config !== undefined) {
-      throw new IntentError('invalid_argument', 'config: a pack brings its own');
+    const opened = [openStage(given, '')];
+    if (given.cascade !== undefined) {
+      const second = checkOptions(given.cascade, MODEL_OPTIONS, 'cascade');
+      if (second.pack === undefined) throw new IntentError('invalid_argument', 'cascade.pack: a cascade needs a second model');
+      opened.push(openStage(second, 'cascade.'));
     }
+    const thresholds = checkThreshold(given.threshold, opened.length);
     if (signal?.aborted) throw new IntentError('aborted', 'the call was aborted', { cause: signal.reason });
     requireRuntime();
     const client = new WorkerClient();
     try {
-      await client.request('load', { source, config }, { signal, onProgress, readChunk });
+      const readChunk = opened.map((stage) => stage.readChunk);
+      await client.request('load', { stages: opened.map(({ stage }) => stage) }, { signal, onProgress, readChunk });
     } catch (error) {
       client.stop(/** @type {IntentError} */ (error));
       throw error;
     }
-    return new IntentClassifier(client, threshold);
+    return new IntentClassifier(client, opened.length, thresholds);
   }
 
   /**
@@ -92,11 +123,33 @@ export class IntentClassifier {
   async classify(text, options) {
     const given = checkOptions(options, CLASSIFY_OPTIONS);
     const signal = checkSignal(given.signal);
-    const threshold = checkThreshold(given.threshold) ?? this.#threshold;
+    const thresholds = checkThreshold(given.threshold, this.#stages) ?? this.#thresholds;
     /** @type {import('../protocol.js').EngineOptions} */
-    const engineOptions = { token_confidence: checkTokenConfidence(given.tokenConfidence) };
-    if (threshold !== undefined) engineOptions.threshold = threshold;
+    const engineOptions = { token_confidence: checkFlag(given.tokenConfidence, 'tokenConfidence') };
+    if (thresholds !== undefined) engineOptions.thresholds = thresholds;
     return this.#client.request('classify', { text: checkText(text), options: engineOptions }, { signal });
+  }
+
+  /**
+   * Puts an adapter beside the loaded Qwen2.5, which is not loaded again, or takes it away. Its
+   * labels, prompt, temperature, threshold and policy come with it. Calls made before are answered
+   * without it, calls made afterwards with it. When it fails or is aborted, everything is as it
+   * was; an abort that comes when the files are there is too late.
+   *
+   * @param {string | URL | AdapterFiles | null} adapter Address of the adapter's folder, its files
+   *   by name, or `null` for the model alone.
+   * @param {SetAdapterOptions} [options]
+   * @returns {Promise<void>}
+   * @throws {IntentError} `wrong_base`, `golden_mismatch`, `invalid_config`, `invalid_tensor`,
+   *   `unsupported_model`, `network`, and `unavailable` for models that take none.
+   */
+  async setAdapter(adapter, options) {
+    const given = checkOptions(options, ADAPTER_OPTIONS);
+    const signal = checkSignal(given.signal);
+    const onProgress = checkProgress(given.onProgress);
+    const force = checkFlag(given.force, 'force');
+    const source = adapter === null ? null : openAdapter(adapter, 'adapter');
+    await this.#client.request('setAdapter', { adapter: source, force }, { signal, onProgress, cancels: true });
   }
 
   /**
@@ -107,7 +160,10 @@ export class IntentClassifier {
    */
   async info() {
     const info = await this.#client.request('info', {});
-    return { ...info, threshold: this.#threshold ?? info.threshold };
+    const thresholds = this.#thresholds;
+    if (thresholds === undefined) return info;
+    const stages = info.stages?.map((stage, index) => ({ ...stage, threshold: thresholds[index] ?? thresholds[0] }));
+    return { ...info, threshold: thresholds[thresholds.length - 1], ...(stages && { stages }) };
   }
 
   /** Ends the Worker and frees the model. Pending and later calls reject with `disposed`. */

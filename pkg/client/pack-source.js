@@ -16,24 +16,25 @@ import { MAX_CHUNK_BYTES } from '../protocol.js';
 
 /**
  * @param {unknown} pack
+ * @param {string} name The option's, for errors.
  * @returns {OpenedPack}
  * @throws {IntentError} `invalid_argument`
  */
-export function openPack(pack) {
+export function openPack(pack, name) {
   if (pack === undefined) return { source: defaultPack() };
-  if (typeof pack === 'string' || isTagged(pack, 'URL')) return { source: at(absoluteUrl(String(pack))) };
+  if (typeof pack === 'string' || isTagged(pack, 'URL')) return { source: at(absoluteUrl(String(pack), name)) };
   // Tags instead of instanceof: a console may hand over a File from another frame.
   if (isTagged(pack, 'Blob') || isTagged(pack, 'File')) {
     const blob = /** @type {Blob & { name?: string }} */ (pack);
     return { source: { kind: 'blob', blob, name: blob.name || 'blob' } };
   }
   if (isTagged(pack, 'ArrayBuffer')) {
-    return feedOf(new Uint8Array(/** @type {ArrayBuffer} */ (pack)));
+    return feedOf(new Uint8Array(/** @type {ArrayBuffer} */ (pack)), name);
   }
   if (isTagged(pack, 'Uint8Array')) {
-    return feedOf(/** @type {Uint8Array} */ (pack));
+    return feedOf(/** @type {Uint8Array} */ (pack), name);
   }
-  throw new IntentError('invalid_argument', 'pack: expected a URL, a File or Blob, an ArrayBuffer or a Uint8Array');
+  throw new IntentError('invalid_argument', `${name}: expected a URL, a File or Blob, an ArrayBuffer or a Uint8Array`);
 }
 
 /**
@@ -51,8 +52,9 @@ function at(url) {
 /**
  * @param {unknown} value
  * @param {string} tag
+ * @returns {boolean}
  */
-function isTagged(value, tag) {
+export function isTagged(value, tag) {
   return Object.prototype.toString.call(value) === `[object ${tag}]`;
 }
 
@@ -60,26 +62,28 @@ function isTagged(value, tag) {
  * Relative addresses mean the page's, not the Worker's.
  *
  * @param {string} url
+ * @param {string} name The option's, for errors.
  * @returns {URL}
  */
-function absoluteUrl(url) {
+export function absoluteUrl(url, name) {
   try {
     return new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
   } catch (error) {
-    throw new IntentError('invalid_argument', `pack: not a URL: ${url}`, { cause: error });
+    throw new IntentError('invalid_argument', `${name}: not a URL: ${url}`, { cause: error });
   }
 }
 
 /**
  * @param {Uint8Array} bytes
+ * @param {string} name The option's, for errors.
  * @returns {OpenedPack}
  */
-function feedOf(bytes) {
+function feedOf(bytes, name) {
   const total = bytes.byteLength;
   let position = 0;
   const readChunk = () => {
     if (bytes.byteLength !== total) {
-      throw new IntentError('invalid_argument', 'pack: the bytes were detached or resized while loading');
+      throw new IntentError('invalid_argument', `${name}: the bytes were detached or resized while loading`);
     }
     if (position === total) return null;
     // A copy, because it is transferred to the Worker; the caller keeps the original.

@@ -16,7 +16,9 @@ import { fromWire } from '../protocol.js';
  * @typedef {object} RequestHooks
  * @property {AbortSignal} [signal]
  * @property {(progress: import('../api.js').LoadProgress) => void} [onProgress]
- * @property {() => Uint8Array<ArrayBuffer> | null} [readChunk] Next bytes for a `feed` source.
+ * @property {((() => Uint8Array<ArrayBuffer> | null) | undefined)[]} [readChunk] Next bytes for each stage with a `feed` source.
+ * @property {boolean} [cancels] Whether the Worker can end the request. An abort is then settled by
+ *   the Worker's answer: only it knows whether the abort came in time.
  */
 
 /**
@@ -124,11 +126,16 @@ export class WorkerClient {
   }
 
   /**
-   * A queued job is dropped. A running one can't be interrupted: its answer will be ignored.
+   * A queued job is dropped. A running one is cancelled, or, where that can't be done, its answer
+   * will be ignored.
    *
    * @param {Job} job
    */
   #abandon(job) {
+    if (job === this.#active && job.hooks.cancels) {
+      this.#post({ type: 'cancel', id: job.request.id });
+      return;
+    }
     this.#queue = this.#queue.filter((other) => other !== job);
     if (job.hooks.signal) job.reject(abortedBy(job.hooks.signal));
   }
@@ -142,7 +149,7 @@ export class WorkerClient {
         if (!job.hooks.signal?.aborted) job.hooks.onProgress?.(message.progress);
         break;
       case 'pull':
-        this.#feed(job);
+        this.#feed(job, message.stage);
         break;
       case 'value':
         job.resolve(message.value);
@@ -159,7 +166,8 @@ export class WorkerClient {
    * @param {import('../protocol.js').WireError} wire
    */
   #onError(job, wire) {
-    const error = fromWire(wire);
+    const { signal } = job.hooks;
+    const error = wire.code === 'aborted' && signal?.aborted ? abortedBy(signal) : fromWire(wire);
     if (wire.fatal) {
       this.stop(error);
       return;
@@ -173,11 +181,14 @@ export class WorkerClient {
     this.#sendNext();
   }
 
-  /** @param {Job} job */
-  #feed(job) {
+  /**
+   * @param {Job} job
+   * @param {number} stage
+   */
+  #feed(job, stage) {
     try {
-      const bytes = job.hooks.readChunk?.() ?? null;
-      this.#post({ type: 'chunk', id: job.request.id, bytes }, bytes ? [bytes.buffer] : []);
+      const bytes = job.hooks.readChunk?.[stage]?.() ?? null;
+      this.#post({ type: 'chunk', id: job.request.id, stage, bytes }, bytes ? [bytes.buffer] : []);
     } catch (error) {
       this.stop(error instanceof IntentError ? error : new IntentError('worker_failed', String(error), { cause: error }));
     }

@@ -27,26 +27,34 @@ export async function openSource(source, feed) {
   switch (source.kind) {
     case 'url':
       return openUrl(source.url);
-    case 'blob': {
-      const { blob, name } = source;
-      const wrap = (/** @type {unknown} */ error) => new IntentError('io', `${name}: ${describe(error)}`, { cause: error });
-      return { name, total: blob.size, exact: true, chunks: split(readStream(blob.stream(), wrap)) };
-    }
+    case 'blob':
+      return openBlob(source.blob, source.name);
     case 'feed':
       return { name: source.name, total: source.bytes, exact: true, chunks: split(readFeed(feed)) };
   }
 }
 
 /**
+ * @param {Blob} blob
+ * @param {string} name
+ * @returns {ByteSource} Fails with `io`.
+ */
+export function openBlob(blob, name) {
+  const wrap = (/** @type {unknown} */ error) => new IntentError('io', `${name}: ${describe(error)}`, { cause: error });
+  return { name, total: blob.size, exact: true, chunks: split(readStream(blob.stream(), wrap)) };
+}
+
+/**
  * Fetches `url` and makes every way of failing a `network` error that names it.
  *
  * @param {string} url
+ * @param {AbortSignal} [signal]
  * @returns {Promise<Response>}
  */
-export async function fetchOk(url) {
+export async function fetchOk(url, signal) {
   let response;
   try {
-    response = await fetch(url);
+    response = await fetch(url, { signal });
   } catch (error) {
     throw new IntentError('network', `${url}: ${describe(error)}`, { cause: error });
   }
@@ -73,11 +81,12 @@ export async function fetchBytes(url) {
 
 /**
  * @param {string} url
+ * @param {AbortSignal} [signal] Ends the transfer, which fails then.
  * @returns {Promise<ByteSource>}
  * @throws {IntentError} `network`
  */
-export async function openUrl(url) {
-  const response = await fetchOk(url);
+export async function openUrl(url, signal) {
+  const response = await fetchOk(url, signal);
   if (!response.body) throw new IntentError('network', `${url}: the response has no body`);
   const announced = announcedBytes(response.headers);
   const wrap = (/** @type {unknown} */ error) => new IntentError('network', `${url}: ${describe(error)}`, { cause: error });

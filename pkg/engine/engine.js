@@ -5,8 +5,9 @@
  */
 
 import { IntentError } from '../errors.js';
+import { applyAdapter, openAdapter } from './adapter-source.js';
 import { openModel } from './model-source.js';
-import { ProgressReporter } from './progress.js';
+import { ProgressReporter, sumOf } from './progress.js';
 import { startWasm } from './wasm.js';
 
 /** @typedef {import('../api.js').LoadProgress} LoadProgress */
@@ -18,21 +19,60 @@ export class Engine {
   #loaded = null;
 
   /**
-   * @param {import('../protocol.js').PackSource} source
-   * @param {import('./chunk-feed.js').ChunkFeed} feed
-   * @param {string | undefined} config JSON.
+   * @param {import('../protocol.js').StageSource[]} stages
+   * @param {import('./chunk-feed.js').ChunkFeed[]} feeds One a stage.
    * @param {(progress: LoadProgress) => void} onProgress
    * @throws {IntentError}
    */
-  async load(source, feed, config, onProgress) {
+  async load(stages, feeds, onProgress) {
     const progress = new ProgressReporter(onProgress);
     // The first bytes are on their way while the module compiles.
-    const [wasm, model] = await Promise.all([
+    const [wasm, ...opened] = await Promise.all([
       progress.step('wasm', startWasm),
-      openModel(source, feed, config),
+      ...stages.map(({ source, config }, index) => openModel(source, feeds[index], config)),
     ]);
-    const classifier = await model.load(wasm.exports, progress);
+    const models = opened.map((model) => model.start(wasm.exports));
+    const adapters = await Promise.all(stages.map(({ adapter }) => adapter && openAdapter(adapter, wasm.exports.adapter_files())));
+    progress.start(sumOf([...adapters, ...models].map((part) => (part ? part.total : 0))));
+    const files = [];
+    // Before the models, so that their transfers need not wait for the models'.
+    for (const adapter of adapters) files.push(await adapter?.read(progress));
+    for (const model of models) await model.receive(progress);
+    progress.end();
+    const classifier = await progress.step('prepare', async () => {
+      const ready = models.map((model, index) => {
+        const classifier = model.finish();
+        const adapter = files[index];
+        if (adapter) applyAdapter(classifier, adapter, wasm.exports.adapter_files(), false);
+        return classifier;
+      });
+      return ready.reduce((cascade, later) => cascade.followed_by(later));
+    });
     this.#loaded = { wasm, classifier };
+    onProgress({ phase: 'ready', loaded: 1, total: 1 });
+  }
+
+  /**
+   * @param {import('../protocol.js').AdapterSource | null} source
+   * @param {boolean} force
+   * @param {AbortSignal} signal
+   * @param {(progress: LoadProgress) => void} onProgress
+   * @throws {IntentError} Everything is as it was then.
+   */
+  async setAdapter(source, force, signal, onProgress) {
+    const { wasm, classifier } = this.#model();
+    if (source === null) {
+      classifier.remove_adapter();
+      return;
+    }
+    const progress = new ProgressReporter(onProgress);
+    const list = wasm.exports.adapter_files();
+    const adapter = await openAdapter(source, list, signal);
+    progress.start(adapter.total);
+    const files = await adapter.read(progress);
+    progress.end();
+    // From here on nothing waits, so no abort can come between.
+    await progress.step('prepare', async () => applyAdapter(classifier, files, list, force));
     onProgress({ phase: 'ready', loaded: 1, total: 1 });
   }
 

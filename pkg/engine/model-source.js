@@ -18,7 +18,16 @@ import { fetchBytes, openSource, openUrl } from './byte-source.js';
  * A model whose first bytes have been asked for.
  *
  * @typedef {object} OpenedModel
- * @property {(engine: WasmModule, progress: ProgressReporter) => Promise<Classifier>} load
+ * @property {(engine: WasmModule) => StartedModel} start
+ */
+
+/**
+ * A model that the engine is ready to take.
+ *
+ * @typedef {object} StartedModel
+ * @property {number | null} total Bytes to expect, `null` if not known.
+ * @property {(progress: ProgressReporter) => Promise<void>} receive Hands all bytes to the engine.
+ * @property {() => Classifier} finish Builds the model from them.
  */
 
 /**
@@ -31,29 +40,29 @@ import { fetchBytes, openSource, openUrl } from './byte-source.js';
 export async function openModel(source, feed, config) {
   if (source.kind !== 'pack') {
     const file = await openSource(source, feed);
-    return { load: (engine, progress) => loadFile(file, config, engine, progress) };
+    return { start: (engine) => startFile(file, config, engine) };
   }
   // At once, because their addresses are known before the manifest is read.
   const early = Object.entries(source.files).map(([path, url]) => [path, settled(openUrl(url))]);
   const manifest = await fetchBytes(source.manifest);
-  return { load: (engine, progress) => loadPack(source, manifest, Object.fromEntries(early), engine, progress) };
+  return { start: (engine) => startPack(source, manifest, Object.fromEntries(early), engine) };
 }
 
 /**
  * @param {ByteSource} file
  * @param {string | undefined} config
  * @param {WasmModule} engine
- * @param {ProgressReporter} progress
+ * @returns {StartedModel}
  */
-async function loadFile({ name, total, exact, chunks }, config, engine, progress) {
-  progress.start(total);
+function startFile({ name, total, exact, chunks }, config, engine) {
   const loader = new engine.ModelLoader(name, exact && total !== null ? total : undefined, config);
-  for await (const chunk of chunks) {
-    loader.push(chunk);
-    progress.add(chunk.byteLength);
-  }
-  progress.end();
-  return progress.step('prepare', async () => loader.finish());
+  const receive = async (/** @type {ProgressReporter} */ progress) => {
+    for await (const chunk of chunks) {
+      loader.push(chunk);
+      progress.add(chunk.byteLength);
+    }
+  };
+  return { total, receive, finish: () => loader.finish() };
 }
 
 /**
@@ -61,21 +70,21 @@ async function loadFile({ name, total, exact, chunks }, config, engine, progress
  * @param {Uint8Array} manifest
  * @param {Record<string, Promise<ByteSource>>} early
  * @param {WasmModule} engine
- * @param {ProgressReporter} progress
+ * @returns {StartedModel}
  */
-async function loadPack(source, manifest, early, engine, progress) {
+function startPack(source, manifest, early, engine) {
   const loader = new engine.PackLoader(manifest);
   const files = loader.files();
-  progress.start(files.reduce((total, file) => total + file.bytes, 0));
-  for (const [index, { path }] of files.entries()) {
-    const { chunks } = await (early[path] ?? openUrl(new URL(path, source.manifest).href));
-    for await (const chunk of chunks) {
-      loader.push(index, chunk);
-      progress.add(chunk.byteLength);
+  const receive = async (/** @type {ProgressReporter} */ progress) => {
+    for (const [index, { path }] of files.entries()) {
+      const { chunks } = await (early[path] ?? openUrl(new URL(path, source.manifest).href));
+      for await (const chunk of chunks) {
+        loader.push(index, chunk);
+        progress.add(chunk.byteLength);
+      }
     }
-  }
-  progress.end();
-  return progress.step('prepare', async () => loader.finish());
+  };
+  return { total: files.reduce((total, file) => total + file.bytes, 0), receive, finish: () => loader.finish() };
 }
 
 /**

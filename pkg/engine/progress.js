@@ -62,3 +62,11 @@ export class ProgressReporter {
     this.#emit({ phase: 'download', loaded: this.#loaded, total: this.#total });
   }
 }
+
+/**
+ * @param {(number | null)[]} totals Bytes of parts, `null` where not known.
+ * @returns {number | null} Bytes of all, `null` where one is not known.
+ */
+export function sumOf(totals) {
+  return totals.reduce((sum, total) => (sum === null || total === null ? null : sum + total), /** @type {number | null} */ (0));
+}

@@ -26,8 +26,19 @@ export interface PackLoader {
   free(): void;
 }
 
+/** One file of an adapter. */
+export interface AdapterFile {
+  name: string;
+  max_bytes: number;
+}
+
 export interface Classifier {
   classify(text: string, options?: EngineOptions): ClassifyResult;
+  /** Consumes both: `later` is asked where this is unsure. */
+  followed_by(later: Classifier): Classifier;
+  /** Contents of the files in the order of `adapter_files`. Everything is as it was after an error. */
+  set_adapter(intent: string, config: string, tensors: Uint8Array, forced: boolean): void;
+  remove_adapter(): void;
   info(): Omit<ModelInfo, 'wasmMemoryBytes' | 'maxMessageChars'>;
   free(): void;
 }
@@ -36,4 +47,5 @@ export interface WasmModule {
   ModelLoader: new (fileName: string, totalBytes?: number, configJson?: string) => ModelLoader;
   PackLoader: new (manifest: Uint8Array) => PackLoader;
   max_message_chars(): number;
+  adapter_files(): AdapterFile[];
 }

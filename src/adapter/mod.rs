@@ -11,10 +11,8 @@ mod tensors;
 
 use std::collections::BTreeMap;
 
-#[cfg(not(target_arch = "wasm32"))]
-use crate::IntentError;
-use crate::Result;
 use crate::model::qwen2::Qwen2Config;
+use crate::{IntentError, Result};
 
 pub use config::AdapterConfig;
 pub use intent::{BaseModel, Intent};
@@ -27,6 +25,9 @@ pub const CONFIG: &str = "adapter_config.json";
 pub const TENSORS: &str = "adapter_model.safetensors";
 /// What makes an adapter a classifier.
 pub const INTENT: &str = "intent.json";
+/// The files of an adapter and the most bytes that each may have. The tensors of rank 64 beside all matrices of the 1.5B
+/// in single precision are some 300 MB.
+pub const FILES: [(&str, u64); 3] = [(INTENT, 4 << 20), (CONFIG, 1 << 20), (TENSORS, 512 << 20)];
 
 /// One low-rank path: adds `scale * (x A') B'` to what its projection gives.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,8 +64,13 @@ impl AdapterFiles {
     /// Takes the content of [`INTENT`], [`CONFIG`] and [`TENSORS`].
     ///
     /// # Errors
-    /// `invalid_config` naming the file and field.
+    /// `invalid_config` naming the file, where it is larger than [`FILES`] allows, or the field.
     pub fn new(intent: &str, config: String, tensors: Vec<u8>) -> Result<Self> {
+        for ((file, most), bytes) in FILES.iter().zip([intent.len(), config.len(), tensors.len()]) {
+            if bytes as u64 > *most {
+                return Err(too_large(file, *most));
+            }
+        }
         Ok(Self { intent: Intent::from_json(intent)?, config, tensors })
     }
 
@@ -74,11 +80,11 @@ impl AdapterFiles {
     /// `io`, and as [`new`](Self::new).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn read(folder: &std::path::Path) -> Result<Self> {
-        let path = |file: &str| folder.join(file);
-        let io = |file: &str, error| IntentError::io(path(file).display(), error);
-        let text = |file: &str| std::fs::read_to_string(path(file)).map_err(|error| io(file, error));
-        let (intent, config) = (text(INTENT)?, text(CONFIG)?);
-        let tensors = std::fs::read(path(TENSORS)).map_err(|error| io(TENSORS, error))?;
+        let [intent, config, tensors] = FILES.map(|(file, most)| read_at_most(&folder.join(file), most));
+        let text = |file: &str, bytes: Vec<u8>| {
+            String::from_utf8(bytes).map_err(|error| IntentError::config(file, error.utf8_error()))
+        };
+        let (intent, config, tensors) = (text(INTENT, intent?)?, text(CONFIG, config?)?, tensors?);
         Self::new(&intent, config, tensors)
     }
 
@@ -89,6 +95,20 @@ impl AdapterFiles {
     pub fn adapter(&self, sizes: &Qwen2Config) -> Result<Adapter> {
         Adapter::read(&self.config, &self.tensors, sizes)
     }
+}
+
+fn too_large(file: &str, most: u64) -> IntentError {
+    IntentError::config(file, format!("is larger than {most} bytes"))
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn read_at_most(path: &std::path::Path, most: u64) -> Result<Vec<u8>> {
+    use std::io::Read;
+    let io = |error| IntentError::io(path.display(), error);
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells a file that is too large.
+    std::fs::File::open(path).map_err(io)?.take(most + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > most { Err(too_large(&path.display().to_string(), most)) } else { Ok(bytes) }
 }
 
 impl Adapter {

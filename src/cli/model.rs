@@ -15,8 +15,8 @@ use crate::classifier::Classifier;
 use crate::eval::Evaluator;
 use crate::eval::identity::{FileIdentity, ModelIdentity, TrainedOn};
 use crate::loader::{Loader, PackLoader};
-use crate::pack::{IntentConfig, Manifest, check_threshold};
 use crate::pack::manifest::MANIFEST;
+use crate::pack::{IntentConfig, Manifest, check_threshold};
 use crate::{IntentError, Result};
 
 /// What may be changed of a model file's labels and prompt.
@@ -196,7 +196,9 @@ fn named(option: &str, name: &str) -> Result<Kind> {
     }
     Err(IntentError::argument(
         option,
-        format!("{name:?} is neither compact, cascade, keyword, complement-nb, a GGUF file nor a pack's folder"),
+        format!(
+            "{name:?} is neither compact, cascade, keyword, complement-nb, a GGUF file nor a pack's folder"
+        ),
     ))
 }
 

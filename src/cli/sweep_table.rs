@@ -49,7 +49,8 @@ fn stages(cascade: &CascadeFigures) -> String {
 }
 
 fn rows(rows: &[AtThresholds]) -> String {
-    let header = ["thresholds", "accuracy", "kept local", "right of kept", "unsafe", "bound", "asked last", "ms"];
+    let header =
+        ["thresholds", "accuracy", "kept local", "right of kept", "unsafe", "bound", "asked last", "ms"];
     let mut table = table(&header, 1);
     for row in rows {
         let thresholds: Vec<String> = row.thresholds.iter().map(ToString::to_string).collect();

@@ -215,8 +215,7 @@ pub fn choose(evaluator: &Evaluator, sample: &EvalSet, max_unsafe: f64) -> Resul
         }
     }
     let bootstrap = Bootstrap::default();
-    let figures =
-        best.map(|(_, thresholds)| at(evaluator, sample, thresholds, bootstrap)).transpose()?;
+    let figures = best.map(|(_, thresholds)| at(evaluator, sample, thresholds, bootstrap)).transpose()?;
     Ok(Choice {
         found: figures.is_some(),
         max_unsafe,

@@ -1,6 +1,7 @@
 //! Numbers for people.
 
 use crate::eval::metrics::Interval;
+use crate::eval::sweep::StageFigures;
 use crate::eval::{Evaluation, IntervalMethod};
 
 /// What stands where there is no figure.
@@ -55,7 +56,14 @@ pub fn identity(result: &Evaluation) -> Vec<String> {
     let trained = model.trained_on.as_ref().map_or_else(|| "unknown data".to_owned(), ToString::to_string);
     parts.push(format!("trained on {trained}"));
     parts.extend(model.configuration.as_ref().map(|from| format!("configuration: {from}")));
-    parts.push(format!("temperature {:.3} {}", result.temperature, result.temperature_from));
-    parts.push(format!("threshold {:.3} {}", result.gate.threshold, result.gate.threshold_from));
+    let stages = || result.cascade.iter().flat_map(|cascade| &cascade.stages);
+    let each = |single: f32, value: fn(&StageFigures) -> f32| {
+        let values: Vec<String> = stages().map(|stage| format!("{:.3}", value(stage))).collect();
+        if values.is_empty() { format!("{single:.3}") } else { values.join(", ") }
+    };
+    let temperature = each(result.temperature, |stage| stage.temperature);
+    let threshold = each(result.gate.threshold, |stage| stage.threshold);
+    parts.push(format!("temperature {temperature} {}", result.temperature_from));
+    parts.push(format!("threshold {threshold} {}", result.gate.threshold_from));
     parts
 }

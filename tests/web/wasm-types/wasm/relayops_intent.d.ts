@@ -8,4 +8,6 @@ import type { WasmModule } from '../../../../pkg/engine/wasm-module.d.ts';
 
 export default function init(options: { module_or_path: URL | WebAssembly.Module }): Promise<{ memory: WebAssembly.Memory }>;
 export const ModelLoader: WasmModule['ModelLoader'];
+export const PackLoader: WasmModule['PackLoader'];
+export const adapter_files: WasmModule['adapter_files'];
 export const max_message_chars: WasmModule['max_message_chars'];

@@ -1,0 +1,130 @@
+/**
+ * The files of an adapter, each whole: they are small beside a model.
+ *
+ * @module
+ */
+
+import { IntentError } from '../errors.js';
+import { openBlob, openUrl } from './byte-source.js';
+import { sumOf } from './progress.js';
+
+/** @typedef {import('../protocol.js').AdapterSource} AdapterSource */
+/** @typedef {import('./byte-source.js').ByteSource} ByteSource */
+/** @typedef {import('./progress.js').ProgressReporter} ProgressReporter */
+/** @typedef {import('./wasm-module.d.ts').AdapterFile} AdapterFile */
+
+/**
+ * An adapter whose first bytes have been asked for.
+ *
+ * @typedef {object} OpenedAdapter
+ * @property {number | null} total Bytes of all files, `null` if not known.
+ * @property {(progress: ProgressReporter) => Promise<Uint8Array[]>} read In the order of the engine's list.
+ */
+
+/**
+ * @param {AdapterSource} source
+ * @param {AdapterFile[]} list The engine's: names and largest sizes.
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<OpenedAdapter>}
+ * @throws {IntentError}
+ */
+export async function openAdapter(source, list, signal) {
+  const opened = await unlessAborted(signal, () => Promise.all(list.map((file) => openFile(source, file.name, list, signal))));
+  const total = sumOf(opened.map((file) => file.total));
+  const read = async (/** @type {ProgressReporter} */ progress) => {
+    const files = [];
+    for (const [index, file] of opened.entries()) {
+      files.push(await unlessAborted(signal, () => readFile(file, list[index], progress, signal)));
+    }
+    return files;
+  };
+  return { total, read };
+}
+
+/**
+ * @param {AdapterSource} source
+ * @param {string} name
+ * @param {AdapterFile[]} list
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<ByteSource>}
+ */
+async function openFile(source, name, list, signal) {
+  if (source.kind === 'folder') return openUrl(new URL(name, source.url).href, signal);
+  const names = list.map((file) => file.name);
+  const unknown = Object.keys(source.files).find((file) => !names.includes(file));
+  if (unknown !== undefined) throw new IntentError('invalid_argument', `adapter: ${unknown} is none of ${names.join(', ')}`);
+  const blob = source.files[name];
+  if (!blob) throw new IntentError('invalid_argument', `adapter: ${name} is missing`);
+  return openBlob(blob, name);
+}
+
+/**
+ * @param {ByteSource} file
+ * @param {AdapterFile} allowed
+ * @param {ProgressReporter} progress
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Uint8Array>}
+ */
+async function readFile({ name, total, exact, chunks }, { max_bytes }, progress, signal) {
+  const tooLarge = () => new IntentError('invalid_config', `${name}: is larger than ${max_bytes} bytes`);
+  if (exact && total !== null && total > max_bytes) throw tooLarge();
+  const pieces = [];
+  let length = 0;
+  for await (const chunk of chunks) {
+    if (signal?.aborted) break;
+    length += chunk.byteLength;
+    if (length > max_bytes) throw tooLarge();
+    pieces.push(chunk);
+    progress.add(chunk.byteLength);
+  }
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.byteLength;
+  }
+  return bytes;
+}
+
+/**
+ * Whatever an abort makes fail failed because of it.
+ *
+ * @template T
+ * @param {AbortSignal | undefined} signal
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+async function unlessAborted(signal, work) {
+  try {
+    const value = await work();
+    if (!signal?.aborted) return value;
+  } catch (error) {
+    if (!signal?.aborted) throw error;
+  }
+  throw new IntentError('aborted', 'the call was aborted');
+}
+
+/**
+ * Hands an adapter's files to the engine.
+ *
+ * @param {import('./wasm-module.d.ts').Classifier} classifier
+ * @param {Uint8Array[]} files In the order of the engine's list.
+ * @param {AdapterFile[]} list
+ * @param {boolean} force
+ */
+export function applyAdapter(classifier, [intent, config, tensors], list, force) {
+  classifier.set_adapter(text(intent, list[0].name), text(config, list[1].name), tensors, force);
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @param {string} name
+ * @returns {string}
+ */
+function text(bytes, name) {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new IntentError('invalid_config', `${name}: is not UTF-8`, { cause: error });
+  }
+}
