@@ -34,6 +34,7 @@ export class Engine {
     const models = opened.map((model) => model.start(wasm.exports));
     const adapters = await Promise.all(stages.map(({ adapter }) => adapter && openAdapter(adapter, wasm.exports.adapter_files())));
     progress.start(sumOf([...adapters, ...models].map((part) => (part ? part.total : 0))));
+    /** @type {(Uint8Array[] | undefined)[]} */
     const files = [];
     // Before the models, so that their transfers need not wait for the models'.
     for (const adapter of adapters) files.push(await adapter?.read(progress));

@@ -6,6 +6,7 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use relayops_intent::adapter::{Adapter, AdapterFiles};
+use relayops_intent::cascade::{Cascade, CascadeOptions};
 use relayops_intent::classifier::{Classifier, ClassifyOptions, Reading};
 use relayops_intent::loader::Loader;
 use relayops_intent::pack::IntentConfig;
@@ -149,6 +150,48 @@ fn models_without_room_for_adapters_say_so() {
     assert_eq!(compact.classify(MESSAGES[0], ClassifyOptions::default()).unwrap().intent, before);
 }
 
+#[test]
+fn a_cascade_passes_adapters_to_its_last_stage() {
+    let trained = Trained::new(&tiny::model());
+    let compact = relayops_intent::builtin::compact().unwrap().finish().unwrap();
+    let mut cascade = Cascade::from(compact).followed_by(trained.base(false).into()).unwrap();
+    // Compact is never sure enough.
+    let always = CascadeOptions { thresholds: vec![1.0, 0.0], token_confidence: false };
+    let mut alone = trained.base(false);
+    let mut answers = Vec::new();
+    for name in ["first", "second", ""] {
+        let adapter = (!name.is_empty()).then(|| trained.adapter(name));
+        cascade.set_adapter(adapter.as_ref(), false).unwrap();
+        alone.set_adapter(adapter.as_ref(), false).unwrap();
+        for message in MESSAGES {
+            let result = cascade.classify(message, &always).unwrap();
+            let expected = alone.classify(message, ClassifyOptions::default()).unwrap();
+            assert_eq!((result.stages.len(), &*result.stages[0].stage), (2, "compact"));
+            assert_eq!(result.probabilities, expected.probabilities, "{name:?}: {message}");
+            answers.push(result.probabilities);
+        }
+    }
+    assert!(answers[0] != answers[5] && answers[5] != answers[10]);
+    let mut other = trained.adapter("first");
+    other.intent.config.policy.always_escalate.clear();
+    let error = cascade.set_adapter(Some(&other), true).unwrap_err();
+    assert_eq!((error.code(), error.to_string().contains("policy")), ("invalid_config", true), "{error}");
+}
+
+#[test]
+fn files_of_an_adapter_are_bounded() {
+    let trained = Trained::new(&tiny::model());
+    let folder = trained.folder.path().join("first");
+    let intent = std::fs::read_to_string(folder.join("intent.json")).unwrap();
+    let large = " ".repeat((1 << 20) + 1);
+    let error = AdapterFiles::new(&intent, large.clone(), Vec::new()).unwrap_err();
+    assert_eq!(error.code(), "invalid_config");
+    std::fs::write(folder.join("adapter_config.json"), large).unwrap();
+    let error = AdapterFiles::read(&folder).unwrap_err();
+    assert_eq!(error.code(), "invalid_config");
+    assert!(error.to_string().contains("adapter_config.json: is larger than 1048576 bytes"), "{error}");
+}
+
 /// A copy of a model of floats with an adapter added to its weights.
 fn merge(model: &Path, adapter: &Adapter, out: &Path) {
     let mut file = std::fs::File::open(model).unwrap();
@@ -234,8 +277,50 @@ fn the_command_line_takes_adapters() {
     assert_eq!(code, Some(0), "{error}");
     let result: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert!(result["accuracy"].is_number(), "{out}");
+    // The first message is nothing that compact knows; asked with a threshold that it never reaches.
+    let strict = ["--threshold", "1,0", "--json", MESSAGES[0]];
+    let cascade = ["classify", "--model", "cascade", "--then", model, "--adapter", first];
+    let (code, out, error) = run(&[&cascade[..], &strict].concat());
+    assert_eq!(code, Some(0), "{error}");
+    let result: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let stages: Vec<&str> =
+        result["stages"].as_array().unwrap().iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
+    assert_eq!((&*stages, &result["stage"]), (&["compact", "qwen2"][..], &"qwen2".into()));
+    let alone = classifier.classify(MESSAGES[0], ClassifyOptions::default()).unwrap();
+    assert_eq!(result["intent"], *alone.intent);
+    let (code, out, error) = run(&[&cascade[..], &[MESSAGES[0]]].concat());
+    assert_eq!((code, &*out), (Some(0), "{\"intent\": \"reset_device\"}\n"), "{error}");
+    let models = ["eval", "--model", "compact", "cascade", "--then", model, "--adapter", first];
+    let (code, out, error) =
+        run(&[&models[..], &["--set", "dev", "--max-unsafe", "0.01", "--json"]].concat());
+    assert_eq!(code, Some(0), "{error}");
+    let result: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let [compact, both] = [0, 1].map(|index| &result["results"][index]);
+    assert!(compact.get("cascade").is_none() && both["cascade"]["stages"][1]["stage"] == "qwen2");
+    for (result, stages) in [(compact, 1), (both, 2)] {
+        let choice = &result["choice"];
+        assert_eq!((&choice["n"], &choice["chosen_on"]), (&291.into(), &"dev-calibrate".into()), "{choice}");
+        assert_eq!(choice["figures"]["thresholds"].as_array().unwrap().len(), stages);
+        assert!(choice["figures"]["unsafe_local_rate"].as_f64().unwrap() <= 0.01);
+        assert!(choice["figures"]["unsafe_local_upper"].as_f64().unwrap() > 0.01);
+    }
+    let (code, out, error) =
+        run(&[&models[..], &["--set", "dev", "--max-unsafe", "0.01", "--sweep"]].concat());
+    assert_eq!(code, Some(0), "{error}");
+    for said in ["ms a message on average", "right of these", "thresholds in force", "chosen among 2704"] {
+        assert!(out.contains(said), "{said}: {out}");
+    }
     for (arguments, said) in [
         (vec!["classify", "--model", "keyword", "--adapter", first, "hi"], "--adapter"),
+        (vec!["classify", "--model", "cascade", "hi"], "--then"),
+        (vec!["classify", "--model", "cascade", "--adapter", first, "hi"], "--then"),
+        (vec!["classify", "--model", "cascade", "--then", "compact", "hi"], "--then"),
+        (vec!["classify", "--model", "cascade", "--then", "nothing", "hi"], "--then"),
+        (vec!["classify", "--then", model, "hi"], "--then"),
+        (vec!["classify", "--threshold", "0.5,0.6", "hi"], "--threshold"),
+        (vec!["eval", "--model", "cascade", "--then", model, "--sgr-risk", "0.1"], "--sgr-risk"),
+        (vec!["eval", "--max-unsafe", "2"], "--max-unsafe"),
+        (vec!["eval", "--max-unsafe", "0.1", "--threshold", "0.5"], "--threshold"),
         (vec!["classify", "--adapter", first, "hi"], "--adapter"),
         (vec!["classify", "--model", model, "--adapter", first, "--config", "x", "hi"], "--config"),
         (vec!["classify", "--model", model, "--force-adapter", "hi"], "--adapter"),
