@@ -8,6 +8,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { distance, offer } from '../lib/adapters.js';
 import { notRun } from '../lib/not-run.js';
 import { ROOT, binary } from '../lib/paths.js';
 import { suite } from '../lib/suite.js';
@@ -29,6 +30,9 @@ const TOLERANCE = 0.1;
 const MEMORY_FACTOR = 1.3;
 const LOAD_MS = 300_000;
 
+/** An adapter of the 0.5B, a folder beside the models. */
+const ADAPTER = 'qwen2.5-coder-0.5b-adapter';
+
 for (const model of MODELS) {
   const names = [
     `the real ${model.name} answers in Chromium as it does natively`,
@@ -42,26 +46,24 @@ for (const model of MODELS) {
   }
 }
 
-/**
- * @param {string} path
- * @param {string[]} texts
- * @returns {ClassifyResult[]}
- */
-function native(path, texts) {
-  const args = ['classify', '--model', path, '--json', '--', ...texts];
-  const output = execFileSync(binary(), args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
-  return output.trim().split('\n').map((line) => JSON.parse(line));
+const ADAPTER_TEST = 'the real 0.5B takes an adapter and gives it back in Chromium';
+if (FOLDER !== '' && existsSync(join(FOLDER, MODELS[0].file)) && existsSync(join(FOLDER, ADAPTER, 'intent.json'))) {
+  withAdapter(MODELS[0].file);
+} else {
+  const reason = FOLDER === '' ? 'RELAYOPS_TEST_MODELS is not set' : `RELAYOPS_TEST_MODELS has no ${MODELS[0].file} with ${ADAPTER}/`;
+  test(ADAPTER_TEST, (context) => notRun(context, reason));
 }
 
 /**
- * @param {ClassifyResult['probabilities']} left
- * @param {ClassifyResult['probabilities']} right
- * @returns {number} Largest difference of two distributions over the same labels.
+ * @param {string} path
+ * @param {string[]} texts
+ * @param {string[]} [more] Further options.
+ * @returns {ClassifyResult[]}
  */
-function distance(left, right) {
-  assert.ok(left && right);
-  assert.deepEqual(Object.keys(left), Object.keys(right));
-  return Math.max(...Object.keys(left).map((label) => Math.abs(left[label] - right[label])));
+function native(path, texts, more = []) {
+  const args = ['classify', '--model', path, '--json', ...more, '--', ...texts];
+  const output = execFileSync(binary(), args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  return output.trim().split('\n').map((line) => JSON.parse(line));
 }
 
 /**
@@ -137,5 +139,59 @@ function withModel({ file, count }, names) {
       }
       assert.deepEqual(complaints, []);
     });
+  });
+}
+
+/** @param {string} file */
+function withAdapter(file) {
+  const web = suite({ models: FOLDER });
+  const [path, adapter] = [join(FOLDER, file), join(FOLDER, ADAPTER)];
+  /** @type {string[]} */
+  const texts = JSON.parse(readFileSync(join(ROOT, 'tests/fixtures/messages20.json'), 'utf8')).slice(0, 5);
+
+  test(ADAPTER_TEST, { timeout: 2 * LOAD_MS }, async () => {
+    const expected = [native(path, texts), native(path, texts, ['--adapter', adapter])];
+    await web.withPage(
+      async ({ page, requests, complaints }) => {
+        const { answers, swaps, memory } = await page.evaluate(
+          async ({ url, name, texts }) => {
+            const { IntentClassifier } = await import('/pkg/index.js');
+            const classifier = await IntentClassifier.load({ pack: url });
+            const [answers, swaps, memory] = [/** @type {ClassifyResult[][]} */ ([]), [], []];
+            for (const source of [null, `/adapters/${name}/`, null]) {
+              const started = performance.now();
+              await classifier.setAdapter(source);
+              swaps.push(performance.now() - started);
+              const results = [];
+              for (const text of texts) results.push(await classifier.classify(text));
+              answers.push(results);
+              memory.push((await classifier.info()).wasmMemoryBytes);
+            }
+            return { answers, swaps, memory };
+          },
+          { url: `/models/${file}`, name: ADAPTER, texts },
+        );
+        let worst = 0;
+        for (const [round, results] of answers.entries()) {
+          for (const [index, result] of results.entries()) {
+            const wanted = expected[round % 2][index];
+            worst = Math.max(worst, distance(result.probabilities, wanted.probabilities));
+          }
+        }
+        const times = answers.map((results) => quantile(results.map((result) => result.ms), 0.5).toFixed(0));
+        console.log(
+          `MEASURED ${ADAPTER} in Chromium: on in ${swaps[1].toFixed(0)} ms, off in ${swaps[2].toFixed(0)} ms; ` +
+            `per message median ${times.join(', ')} ms without, with, without (n=${texts.length}); ` +
+            `wasm memory ${memory.map((bytes) => (bytes / 2 ** 20).toFixed(0)).join(', ')} MiB; ` +
+            `largest probability difference to native ${worst.toExponential(1)}`,
+        );
+        assert.ok(worst <= TOLERANCE, `probabilities differ by ${worst}`);
+        assert.deepEqual(answers[2].map((result) => result.probabilities), answers[0].map((result) => result.probabilities));
+        assert.ok(answers[1].some((result, index) => distance(result.probabilities, answers[0][index].probabilities) > TOLERANCE));
+        assert.equal(requests.filter((url) => url.endsWith(file)).length, 1, 'the base is fetched once');
+        assert.deepEqual(complaints, []);
+      },
+      (context) => offer(context, { [ADAPTER]: adapter }),
+    );
   });
 }
