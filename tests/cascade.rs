@@ -11,7 +11,7 @@ use relayops_intent::eval::metrics::intervals::upper_bound;
 use relayops_intent::eval::sets::{EvalSet, Labelled};
 use relayops_intent::eval::sgr::RiskTarget;
 use relayops_intent::eval::sweep::at;
-use relayops_intent::eval::{Evaluator, Options, evaluate};
+use relayops_intent::eval::{Evaluator, Options, evaluate, report};
 use relayops_intent::gate::Route;
 use relayops_intent::pack::IntentConfig;
 use relayops_intent::scoring::Scores;
@@ -228,7 +228,7 @@ fn a_cascade_evaluated_by_hand() {
     let e = evaluate(&evaluator, &set, Options { sweep: true, ..Options::default() }).unwrap();
     assert_eq!((e.labels.accuracy, e.gate.coverage), (5.0 / 8.0, 7.0 / 8.0));
     assert_eq!((e.gate.unsafe_local, e.gate.must_escalate), (3, 4));
-    let cascade = e.cascade.unwrap();
+    let cascade = e.cascade.clone().unwrap();
     let [first, second] = &cascade.stages[..] else { panic!("{cascade:?}") };
     assert_eq!((&*first.stage, first.threshold, first.asked), ("first", 0.8, 1.0));
     assert_eq!((first.answered, first.accuracy), (3.0 / 8.0, Some(2.0 / 3.0)));
@@ -244,6 +244,10 @@ fn a_cascade_evaluated_by_hand() {
     assert_eq!((row.unsafe_local, row.must_escalate, row.unsafe_local_rate), (3, 4, Some(0.75)));
     assert_eq!(row.unsafe_local_upper, Some(upper_bound(3, 4, 0.05)));
     assert_eq!((&row.asked[..], row.mean_ms), (&[1.0, 5.0 / 8.0][..], cascade.mean_ms));
+    let html = report::html(std::slice::from_ref(&e), &[]).unwrap();
+    for said in ["Stages of cascade", "in force and others", "0.800, 0.600", "3 of 4, at most 98.7"] {
+        assert!(html.contains(said), "{said}");
+    }
     // At 0.99 and 0.95 the second is asked about all, and keeps none.
     let strict = e.sweep.iter().find(|row| row.thresholds == [0.99, 0.95]).unwrap();
     assert_eq!((&strict.asked[..], strict.coverage), (&[1.0, 1.0][..], 0.0));

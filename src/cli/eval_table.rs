@@ -6,7 +6,9 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
 
 use crate::eval::cross_validation::{CrossValidation, SEEDS, Spread};
-use crate::eval::report::format::{NONE, decimal, identity, interval_method, percent, percent_of, range};
+use crate::eval::report::format::{
+    NONE, decimal, identity, interval_method, percent, percent_of, range, temperatures, thresholds,
+};
 use crate::eval::{Difference, Evaluation};
 
 /// Columns of the terminal that a table may take.
@@ -100,8 +102,8 @@ fn gate(results: &[Evaluation]) -> Table {
         });
         table.add_row([
             result.model.clone(),
-            format!("{:.3}", result.temperature),
-            format!("{:.3}{promise}", gate.threshold),
+            temperatures(result),
+            format!("{}{promise}", thresholds(result)),
             format!("{}\n{}", percent(gate.coverage), range(gate.coverage_interval)),
             format!("{}\n{}", percent_of(gate.selective_accuracy), range(gate.selective_accuracy_interval)),
             format!(

@@ -2,7 +2,7 @@
 
 use super::eval_table::table;
 use crate::eval::Evaluation;
-use crate::eval::report::format::{NONE, decimal, percent, percent_of};
+use crate::eval::report::format::{NONE, decimal, list, percent, percent_of};
 use crate::eval::sweep::{AtThresholds, CascadeFigures};
 
 /// What stages did, how thresholds were chosen, and figures at others, each behind an empty line; nothing where none of
@@ -22,10 +22,7 @@ pub(super) fn render(results: &[Evaluation]) -> String {
     let first = results.first().map(|result| &result.set);
     for result in results.iter().filter(|result| Some(&result.set) == first) {
         if let Some(choice) = &result.gate.choice {
-            let chosen = choice.figures.iter().cloned();
-            let others = choice.table.iter().cloned().filter(|row| choice.figures.as_ref() != Some(row));
-            let all: Vec<AtThresholds> = chosen.chain(others).collect();
-            parts.push(format!("{}: {choice}\n{}", result.model, rows(&all)));
+            parts.push(format!("{}: {choice}\n{}", result.model, rows(choice.rows())));
         }
     }
     parts.into_iter().map(|part| format!("\n\n{part}")).collect()
@@ -48,14 +45,13 @@ fn stages(cascade: &CascadeFigures) -> String {
     format!("{:.1} ms a message on average\n{table}", cascade.mean_ms)
 }
 
-fn rows(rows: &[AtThresholds]) -> String {
+fn rows<'a>(rows: impl IntoIterator<Item = &'a AtThresholds>) -> String {
     let header =
         ["thresholds", "accuracy", "kept local", "right of kept", "unsafe", "bound", "asked last", "ms"];
     let mut table = table(&header, 1);
     for row in rows {
-        let thresholds: Vec<String> = row.thresholds.iter().map(ToString::to_string).collect();
         table.add_row([
-            thresholds.join(", "),
+            list(&row.thresholds),
             percent(row.accuracy),
             percent(row.coverage),
             percent_of(row.selective_accuracy),

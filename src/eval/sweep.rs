@@ -11,6 +11,7 @@ use super::metrics::bootstrap::Bootstrap;
 use super::metrics::gate::GateCounts;
 use super::metrics::rates::Rates;
 use super::metrics::{Outcome, count, rate, share};
+use super::report::format::list;
 use super::runner::{Answered, Evaluator};
 use super::sets::{EvalSet, Labelled};
 use crate::Result;
@@ -93,6 +94,16 @@ pub struct Choice {
     pub table: Vec<AtThresholds>,
 }
 
+impl Choice {
+    /// The chosen ones, then the others of the table.
+    pub fn rows(&self) -> impl Iterator<Item = &AtThresholds> {
+        let chosen = self.figures.as_ref();
+        let same =
+            move |row: &&AtThresholds| chosen.is_some_and(|chosen| chosen.thresholds == row.thresholds);
+        chosen.into_iter().chain(self.table.iter().filter(move |row| !same(row)))
+    }
+}
+
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(chosen) = &self.figures else {
@@ -102,11 +113,10 @@ impl fmt::Display for Choice {
                 self.tried, self.max_unsafe, self.n, self.chosen_on
             );
         };
-        let thresholds: Vec<String> = chosen.thresholds.iter().map(ToString::to_string).collect();
         write!(
             f,
             "thresholds {} chosen among {} on {} messages ({}), of which {} of {} that must escalate stay local",
-            thresholds.join(", "),
+            list(&chosen.thresholds),
             self.tried,
             self.n,
             self.chosen_on,

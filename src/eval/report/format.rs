@@ -44,6 +44,30 @@ pub fn interval_method(method: &IntervalMethod) -> String {
     format!("n = {}{groups}; intervals: {made}", method.n)
 }
 
+/// The temperature in force, of a cascade those of its stages.
+#[must_use]
+pub fn temperatures(result: &Evaluation) -> String {
+    of_stages(result, result.temperature, |stage| stage.temperature)
+}
+
+/// The threshold in force, of a cascade those of its stages.
+#[must_use]
+pub fn thresholds(result: &Evaluation) -> String {
+    of_stages(result, result.gate.threshold, |stage| stage.threshold)
+}
+
+fn of_stages(result: &Evaluation, single: f32, value: impl Fn(&StageFigures) -> f32) -> String {
+    match &result.cascade {
+        None => format!("{single:.3}"),
+        Some(cascade) => list(cascade.stages.iter().map(|stage| format!("{:.3}", value(stage)))),
+    }
+}
+
+/// Values behind each other.
+pub fn list(values: impl IntoIterator<Item = impl ToString>) -> String {
+    values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 /// What is known about the model of a result, in words, one thing after the other.
 #[must_use]
 pub fn identity(result: &Evaluation) -> Vec<String> {
@@ -56,14 +80,7 @@ pub fn identity(result: &Evaluation) -> Vec<String> {
     let trained = model.trained_on.as_ref().map_or_else(|| "unknown data".to_owned(), ToString::to_string);
     parts.push(format!("trained on {trained}"));
     parts.extend(model.configuration.as_ref().map(|from| format!("configuration: {from}")));
-    let stages = || result.cascade.iter().flat_map(|cascade| &cascade.stages);
-    let each = |single: f32, value: fn(&StageFigures) -> f32| {
-        let values: Vec<String> = stages().map(|stage| format!("{:.3}", value(stage))).collect();
-        if values.is_empty() { format!("{single:.3}") } else { values.join(", ") }
-    };
-    let temperature = each(result.temperature, |stage| stage.temperature);
-    let threshold = each(result.gate.threshold, |stage| stage.threshold);
-    parts.push(format!("temperature {temperature} {}", result.temperature_from));
-    parts.push(format!("threshold {threshold} {}", result.gate.threshold_from));
+    parts.push(format!("temperature {} {}", temperatures(result), result.temperature_from));
+    parts.push(format!("threshold {} {}", thresholds(result), result.gate.threshold_from));
     parts
 }

@@ -4,6 +4,7 @@ mod charts;
 pub mod format;
 mod parts;
 mod tables;
+mod thresholds;
 
 use maud::{DOCTYPE, PreEscaped, html};
 use plotters::style::RGBColor;

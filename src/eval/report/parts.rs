@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::format::{decimal, interval_method, percent};
-use super::{charts, tables};
+use super::{charts, tables, thresholds};
 use crate::Result;
 use crate::eval::metrics::selective::RiskCoverage;
 use crate::eval::metrics::{Outcome, Point};
@@ -44,6 +44,7 @@ pub(super) fn section(index: usize, results: &[Evaluation], differences: &[Diffe
             (tables::labels(results))
             h3 { "Gate" }
             (tables::gate(results))
+            (thresholds::section(results))
             @if results.iter().any(|r| r.near_out_of_scope.is_some() || r.far_out_of_scope.is_some()) {
                 h3 { "Out of scope" }
                 (tables::out_of_scope(results))

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::format::{NONE, decimal, identity, percent, percent_of, range};
+use super::format::{NONE, decimal, identity, percent, percent_of, range, temperatures, thresholds};
 use crate::eval::metrics::share;
 use crate::eval::{Difference, Evaluation, Misread, OutOfScope, Slice};
 use crate::gate::Route;
@@ -59,8 +59,8 @@ pub(super) fn gate(results: &[Evaluation]) -> Markup {
             "over-escalated,\u{a0}%"] { th { (name) } } } }
         tbody { @for result in results { @let gate = &result.gate; tr {
             td.model { (result.model) }
-            td { (format!("{:.3}", result.temperature)) }
-            td { (format!("{:.3}", gate.threshold))
+            td { (temperatures(result)) }
+            td { (thresholds(result))
                 @if let Some(guarantee) = &gate.guarantee { small {
                     @match guarantee.bound { Some(bound) => { "risk at most " (percent(bound)) "%" } None => { "no promise" } }
                 } } }
