@@ -157,7 +157,8 @@ function withAdapter(file) {
           async ({ url, name, texts }) => {
             const { IntentClassifier } = await import('/pkg/index.js');
             const classifier = await IntentClassifier.load({ pack: url });
-            const [answers, swaps, memory] = [/** @type {ClassifyResult[][]} */ ([]), [], []];
+            /** @type {{ answers: ClassifyResult[][], swaps: number[], memory: number[] }} */
+            const { answers, swaps, memory } = { answers: [], swaps: [], memory: [] };
             for (const source of [null, `/adapters/${name}/`, null]) {
               const started = performance.now();
               await classifier.setAdapter(source);
