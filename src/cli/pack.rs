@@ -125,16 +125,20 @@ fn settings(args: &PackArgs, name: &str, formats: Formats) -> Result<Settings> {
     if let Some(threshold) = args.threshold {
         check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
     }
-    let quant = args.quant.as_deref();
+    let name = args.name.as_deref().unwrap_or(name).to_owned();
+    let formats = match &args.quant {
+        Some(quant) => formats.changed(quant)?,
+        None => formats,
+    };
     Ok(Settings {
-        name: args.name.as_deref().unwrap_or(name).to_owned(),
-        formats: quant.map_or(Ok(formats.clone()), |quant| formats.changed(quant))?,
+        command: command(args, &name, &formats),
+        name,
+        formats,
         prune_vocabulary: args.prune_vocabulary,
         temperature: args.temperature,
         threshold: args.threshold,
         origin: args.origin.as_deref().map(read).transpose()?,
         figures: args.figures.as_deref().map(read).transpose()?.unwrap_or(Value::Null),
-        command: command(args),
         max_file_bytes: args.max_file_bytes,
     })
 }
@@ -151,7 +155,6 @@ fn pack_encoder(args: &PackArgs) -> Result<Summary> {
 }
 
 fn pack_decoder(args: &PackArgs) -> Result<Summary> {
-    // Everything that can be wrong is, before the base is read.
     let adapter = args.adapter.as_deref().map(AdapterFiles::read).transpose()?;
     let config = match &args.config {
         Some(path) => {
@@ -162,11 +165,8 @@ fn pack_decoder(args: &PackArgs) -> Result<Summary> {
         }
         None => IntentConfig::default(),
     };
-    let mut settings = settings(args, "", Formats::decoder())?;
     let base = Base::read(&resolve(&args.base)?)?;
-    if args.name.is_none() {
-        settings.name = decoder::default_name(&base);
-    }
+    let settings = settings(args, &decoder::default_name(&base), Formats::decoder())?;
     let source = Source { base, adapter: adapter.as_ref(), forced: args.force_adapter, config };
     let bar = progress::bar(None, "{bar:40} {percent}%, {eta} left");
     let written = decoder::pack(source, settings, &args.out, &mut |done, total| {
@@ -182,12 +182,9 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).map_err(|error| IntentError::data(path.display().to_string(), error))
 }
 
-/// The command that makes the same bytes, in one form however it was typed.
-fn command(args: &PackArgs) -> String {
+/// The command that makes the same bytes, in one form however it was typed and whatever is the default later.
+fn command(args: &PackArgs, name: &str, formats: &Formats) -> String {
     let mut command = format!("relayops-intent pack --base {} --out {}", args.base, args.out.display());
-    let text = |option: &str, value: &Option<String>| {
-        value.as_ref().map_or_else(String::new, |value| format!(" {option} {value}"))
-    };
     let number = |option: &str, value: Option<f32>| {
         value.map_or_else(String::new, |value| format!(" {option} {value}"))
     };
@@ -198,8 +195,7 @@ fn command(args: &PackArgs) -> String {
     command += &path("--adapter", &args.adapter);
     command += &flag("--force-adapter", args.force_adapter);
     command += &path("--config", &args.config);
-    command += &text("--name", &args.name);
-    command += &text("--quant", &args.quant);
+    command += &format!(" --name {name} --quant {formats}");
     command += &flag("--prune-vocabulary", args.prune_vocabulary);
     command += &number("--temperature", args.temperature);
     command += &number("--threshold", args.threshold);

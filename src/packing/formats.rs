@@ -1,6 +1,7 @@
 //! Which tensors take which format, and what rounding costs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::AddAssign;
 use std::str::FromStr;
 
@@ -137,6 +138,15 @@ impl Formats {
     /// The format of rows of `cols` values in `group`.
     pub(super) fn of(&self, group: Group, cols: usize) -> Format {
         fitting(self.0.get(&group).copied().unwrap_or(Format::F32), cols)
+    }
+}
+
+impl fmt::Display for Formats {
+    /// As [`Formats::changed`] reads it, every group named.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.0.iter().filter(|(group, _)| **group != Group::Vectors);
+        let parts = named.map(|(group, format)| format!("{}={}", group.name(), format_name(*format)));
+        f.write_str(&parts.collect::<Vec<_>>().join(","))
     }
 }
 

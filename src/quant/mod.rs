@@ -168,6 +168,7 @@ impl QuantMatrix {
     ///
     /// # Errors
     /// None for rows that there are.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn rows_of(&self, first: usize, count: usize) -> Result<Self> {
         Self::new(self.format, count, self.cols, self.row_data(first, count).to_vec())
     }

@@ -425,6 +425,12 @@ fn the_command_packs_and_its_packs_classify_and_are_evaluated() {
     assert_eq!(code, Some(0), "{stderr}");
     let summary: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(summary["name"], "tiny");
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(case.out().join("pack.json")).unwrap()).unwrap();
+    let command = manifest["command"].as_str().unwrap();
+    let formats = "embedding=q8_0,attention=q8_0,feed-forward=q8_0,down=q5_0,head=f32";
+    assert!(command.contains(&format!("--name tiny --quant {formats} ")), "{command}");
+    assert!(command.contains("--max-file-bytes 90000"), "{command}");
     assert!(summary["files"].as_u64().unwrap() > 1 && summary.get("pieces").is_none(), "{summary}");
     let mut classifier = case.load(false);
     for message in MESSAGES {
