@@ -43,9 +43,7 @@ impl Task {
     fn new<B: Backend>(model: &Qwen2<B>, tokenizer: &Tokenizer, config: &IntentConfig) -> Result<Self> {
         let prompt = Prompt::new(config, tokenizer)?;
         let trie = LabelTrie::new(&prompt.answers)?;
-        let mut head_tokens: Vec<TokenId> = trie.partings.iter().flat_map(|p| &p.children).copied().collect();
-        head_tokens.sort_unstable();
-        head_tokens.dedup();
+        let head_tokens = trie.children();
         let head = model.head(&head_tokens)?;
         Ok(Self { prompt, trie, head_tokens, head })
     }
@@ -133,8 +131,12 @@ impl<B: Backend> Scorer<B> {
     /// Scores `text` (already trimmed and normalised).
     ///
     /// # Errors
-    /// `tokenizer`, `inference`, `out_of_memory`; the scorer is usable afterwards.
+    /// `tokenizer`, `inference`, `out_of_memory`, and `unavailable` for `token_confidence` of a model without the whole
+    /// output matrix; the scorer is usable afterwards.
     pub fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
+        if token_confidence {
+            self.model.require_output()?;
+        }
         let result = self.score_from_prefix(text, token_confidence);
         self.model.truncate(&mut self.cache, self.task.prompt.prefix.len());
         result
@@ -240,7 +242,7 @@ impl<B: Backend> Scorer<B> {
         let answer = self.task.prompt.answers[argmax(log_probabilities)].clone();
         let rows: Vec<usize> = (0..answer.len() - 1).collect();
         let following = self.append(&answer[..answer.len() - 1], &rows)?;
-        let logits = self.model.logits(&[predicting, &following].concat());
+        let logits = self.model.logits(&[predicting, &following].concat())?;
         let tokens = forced.iter().chain(&answer);
         let probabilities = logits.chunks_exact(self.model.config().vocab).zip(tokens);
         let sum: f32 =

@@ -86,6 +86,15 @@ impl LabelTrie {
         }
     }
 
+    /// The tokens that logits are needed for, ascending.
+    #[must_use]
+    pub fn children(&self) -> Vec<TokenId> {
+        let mut tokens: Vec<TokenId> = self.partings.iter().flat_map(|p| &p.children).copied().collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        tokens
+    }
+
     /// Natural log-probability of each label from the log-probabilities of the children of each parting.
     #[must_use]
     pub fn label_log_probabilities(&self, partings: &[Vec<f32>]) -> Vec<f32> {

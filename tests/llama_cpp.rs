@@ -30,7 +30,7 @@ fn append(scorer: &Scorer<Cpu>, cache: &mut KvCache<Cpu>, tokens: &[TokenId]) ->
     let outputs = [tokens.len() - 1];
     let batch = Batch { tokens, positions: &positions, visible: &visible, outputs: &outputs };
     let hidden = scorer.model().forward(cache, &batch).unwrap();
-    let logits = scorer.model().logits(&hidden);
+    let logits = scorer.model().logits(&hidden).unwrap();
     let normaliser = log_sum_exp(&logits);
     logits.iter().map(|logit| logit - normaliser).collect()
 }

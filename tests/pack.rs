@@ -10,7 +10,7 @@ use relayops_intent::classifier::{Classifier, ClassifyOptions};
 use relayops_intent::loader::{Loader, PackLoader};
 use relayops_intent::pack::Manifest;
 use relayops_intent::pack::manifest::{MAX_FILE_BYTES, sha256};
-use relayops_intent::packing::{self, Packed, Settings, encode::encode, weights::Formats};
+use relayops_intent::packing::{self, Packed, Settings, encode::encode, formats::Formats};
 use relayops_intent::quant::{Format, QuantMatrix};
 use relayops_intent::{IntentError, Result};
 use relayops_testkit::{MINILM, TinyBert, head, real_folder};
@@ -21,10 +21,12 @@ fn settings(formats: &str) -> Settings {
         name: "tiny".to_owned(),
         formats: formats.parse().unwrap(),
         prune_vocabulary: false,
+        temperature: None,
         threshold: None,
         origin: None,
         figures: json!({ "accuracy": 1.0 }),
         command: "a test".to_owned(),
+        max_file_bytes: MAX_FILE_BYTES,
     }
 }
 
@@ -488,7 +490,15 @@ fn bases_that_do_not_fit_are_refused() {
         json.as_object_mut().unwrap().remove("origin");
     });
     assert!(code == "invalid_argument" && message.contains("--origin"), "{message}");
-    for bad in ["embedding", "embedding=q6_k", "nonsense=q4_0", "vectors=q4_0", ""] {
+    for bad in [
+        "embedding",
+        "embedding=q2_k",
+        "nonsense=q4_0",
+        "vectors=q4_0",
+        "down=q4_0",
+        "embedding=q8_0,q4_0",
+        "",
+    ] {
         let error = bad.parse::<Formats>().unwrap_err();
         assert!(error.to_string().starts_with("--quant: "), "{error}");
     }

@@ -194,7 +194,7 @@ fn token_confidence_by_definition(scorer: &Scorer<Cpu>, message: &str, label: us
     tokens.extend(&prompt.answers[label]);
     let probabilities: Vec<f32> = (forced..tokens.len())
         .map(|at| {
-            let logits = scorer.model().logits(&hidden_after(scorer, &tokens[..at], usize::MAX));
+            let logits = scorer.model().logits(&hidden_after(scorer, &tokens[..at], usize::MAX)).unwrap();
             (logits[tokens[at].0 as usize] - log_sum_exp(&logits)).exp()
         })
         .collect();
@@ -253,7 +253,7 @@ fn logits_agree_with_candle_transformers_on_floats() {
             let tokens = prompt_tokens(&scorer, message);
             let expected = candle_logits(&bytes, &tokens);
             for chunk in [usize::MAX, 7, 1] {
-                let logits = scorer.model().logits(&hidden_after(&scorer, &tokens, chunk));
+                let logits = scorer.model().logits(&hidden_after(&scorer, &tokens, chunk)).unwrap();
                 let difference = largest_difference(&logits, &expected);
                 assert!(difference <= 1e-3, "{message}, {chunk} at a time: {difference}");
             }
@@ -293,7 +293,7 @@ fn logits_on_quantized_weights_are_as_exact_as_candle_transformers() {
         let (mut ours_off, mut candle_off) = (0.0, 0.0);
         for message in &MESSAGES[..5] {
             let tokens = prompt_tokens(&scorer, message);
-            let ours = scorer.model().logits(&hidden_after(&scorer, &tokens, usize::MAX));
+            let ours = scorer.model().logits(&hidden_after(&scorer, &tokens, usize::MAX)).unwrap();
             let (exact, candle) = (exact_logits(&exact, &tokens), candle_logits(&bytes, &tokens));
             let difference = largest_difference(&ours, &candle);
             assert!(difference <= 0.5, "{:?} {message}: {difference}", model.formats);
@@ -319,7 +319,7 @@ fn logits_agree_with_candle_transformers_on_real_weights() {
     for message in &MESSAGES[..2] {
         let tokens = prompt_tokens(&scorer, message);
         let expected = candle_forward(&mut model, &tokens);
-        let logits = scorer.model().logits(&hidden_after(&scorer, &tokens, usize::MAX));
+        let logits = scorer.model().logits(&hidden_after(&scorer, &tokens, usize::MAX)).unwrap();
         let normalise = |logits: &[f32]| -> Vec<f32> {
             let normaliser = log_sum_exp(logits);
             logits.iter().map(|logit| logit - normaliser).collect()

@@ -10,47 +10,66 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::say;
-use crate::pack::check_threshold;
-use crate::pack::manifest::sha256;
-use crate::packing::weights::{Formats, format_name};
-use crate::packing::{self, Packed, Settings};
+use super::model::COMPACT;
+use super::{progress, say};
+use crate::adapter::AdapterFiles;
+use crate::pack::manifest::{MAX_FILE_BYTES, sha256};
+use crate::pack::{IntentConfig, Manifest, check_threshold};
+use crate::packing::decoder::{self, Source};
+use crate::packing::formats::{Formats, GroupReport, format_name};
+use crate::packing::{self, Settings};
+use crate::train::lora::{Base, resolve};
 use crate::{IntentError, Result};
 
 /// Make a pack: quantized weights, tokenizer, labels, calibration and golden answers, verified when they are loaded.
 #[derive(Args)]
 pub(super) struct PackArgs {
-    /// Folder with config.json, tokenizer.json, model.safetensors (BERT with a classifier) and intent.json, as
-    /// training writes it.
+    /// What is packed. An encoder: a folder with config.json, tokenizer.json, model.safetensors (BERT with a classifier)
+    /// and intent.json, as training writes it. Qwen2: a GGUF file, a folder in the hub's layout, or the name of a model
+    /// that `fetch` brings; all that is left of its output matrix are the labels' rows.
+    #[arg(long, value_name = "GGUF|DIR")]
+    base: String,
+    /// Qwen2: merge the adapter of DIR into the base; the pack has its labels, prompt, temperature, threshold and policy.
     #[arg(long, value_name = "DIR")]
-    base: PathBuf,
+    adapter: Option<PathBuf>,
+    /// Merge the adapter although it was trained for another base.
+    #[arg(long, requires = "adapter")]
+    force_adapter: bool,
+    /// Qwen2 without an adapter: labels, prompt, temperature, threshold and policy of FILE [default: the built-in ones].
+    #[arg(long, value_name = "FILE", conflicts_with = "adapter")]
+    config: Option<PathBuf>,
     /// Folder for the pack; made where it is missing.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Name of the pack, which results show.
-    #[arg(long, default_value = "compact")]
-    name: String,
-    /// Formats as GROUP=FORMAT,...; groups: embedding, positions, attention, feed-forward, head; formats: f32, f16,
-    /// q4_0, q5_0, q8_0. "f32" alone rounds nothing.
-    #[arg(
-        long,
-        value_name = "FORMATS",
-        default_value = "embedding=q4_0,positions=q8_0,attention=q5_0,feed-forward=q4_0,head=f32"
-    )]
-    quant: String,
-    /// Leave pieces out that have letters of other scripts than Latin, and reserved ones.
+    /// Name of the pack, which results show [default: compact for an encoder, else that of the base].
+    #[arg(long)]
+    name: Option<String>,
+    /// Formats as FORMAT, GROUP=FORMAT,... or both, where FORMAT alone is for every group but the head; "f32" rounds
+    /// nothing. Groups of an encoder: embedding, positions, attention, feed-forward, head; of Qwen2: embedding,
+    /// attention, feed-forward (gate and up), down, head (the labels' rows). Formats: f32, f16, q4_0, q5_0, q8_0, q4_k,
+    /// q6_k; where rows are no multiple of 256, q5_0 is taken for q4_k and q8_0 for q6_k. [default of an encoder:
+    /// embedding=q4_0,positions=q8_0,attention=q5_0,feed-forward=q4_0,head=f32; of Qwen2: q4_0]
+    #[arg(long, value_name = "FORMATS", verbatim_doc_comment)]
+    quant: Option<String>,
+    /// Encoders: leave pieces out that have letters of other scripts than Latin, and reserved ones.
     #[arg(long)]
     prune_vocabulary: bool,
+    /// Temperature of the calibration [default: "temperature" in intent.json].
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
     /// Least confidence that stays local, 0 to 1 [default: "threshold" in intent.json].
     #[arg(long, value_name = "P")]
     threshold: Option<f32>,
     /// JSON file that says where the weights come from: {"base", "sha256", "licence", "notices"}
-    /// [default: "origin" in intent.json].
+    /// [default: "origin" in intent.json; for Qwen2 what the catalog of `fetch` or the adapter know].
     #[arg(long, value_name = "FILE")]
     origin: Option<PathBuf>,
     /// JSON file with what `eval --json` printed of this pack, for its manifest.
     #[arg(long, value_name = "FILE")]
     figures: Option<PathBuf>,
+    /// Most bytes of one file of the pack.
+    #[arg(long, value_name = "N", default_value_t = MAX_FILE_BYTES)]
+    max_file_bytes: u64,
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
@@ -62,8 +81,12 @@ struct Summary {
     bytes: u64,
     identity: String,
     tolerance: f32,
-    pieces: usize,
-    pieces_of_base: usize,
+    files: usize,
+    /// Of an encoder's vocabulary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pieces: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pieces_of_base: Option<usize>,
     groups: Vec<GroupSummary>,
 }
 
@@ -78,22 +101,7 @@ struct GroupSummary {
 }
 
 pub(super) fn run(args: &PackArgs) -> Result<ExitCode> {
-    let formats: Formats = args.quant.parse()?;
-    if let Some(threshold) = args.threshold {
-        check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
-    }
-    let settings = Settings {
-        name: args.name.clone(),
-        formats,
-        prune_vocabulary: args.prune_vocabulary,
-        threshold: args.threshold,
-        origin: args.origin.as_deref().map(read).transpose()?,
-        figures: args.figures.as_deref().map(read).transpose()?.unwrap_or(Value::Null),
-        command: command(args),
-    };
-    let packed = packing::pack(&args.base, settings)?;
-    packed.write(&args.out)?;
-    let summary = summary(&packed)?;
+    let summary = if is_encoder(Path::new(&args.base)) { pack_encoder(args)? } else { pack_decoder(args)? };
     if args.json {
         let json = serde_json::to_string(&summary).map_err(|error| IntentError::data("summary", error))?;
         say(json)?;
@@ -103,32 +111,104 @@ pub(super) fn run(args: &PackArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether a base is a folder, and not one of a Qwen2.
+fn is_encoder(base: &Path) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Config {
+        model_type: String,
+    }
+    base.is_dir()
+        && !read::<Config>(&base.join("config.json")).is_ok_and(|config| config.model_type == "qwen2")
+}
+
+fn settings(args: &PackArgs, name: &str, formats: Formats) -> Result<Settings> {
+    if let Some(threshold) = args.threshold {
+        check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
+    }
+    let name = args.name.as_deref().unwrap_or(name).to_owned();
+    let formats = match &args.quant {
+        Some(quant) => formats.changed(quant)?,
+        None => formats,
+    };
+    Ok(Settings {
+        command: command(args, &name, &formats),
+        name,
+        formats,
+        prune_vocabulary: args.prune_vocabulary,
+        temperature: args.temperature,
+        threshold: args.threshold,
+        origin: args.origin.as_deref().map(read).transpose()?,
+        figures: args.figures.as_deref().map(read).transpose()?.unwrap_or(Value::Null),
+        max_file_bytes: args.max_file_bytes,
+    })
+}
+
+fn pack_encoder(args: &PackArgs) -> Result<Summary> {
+    for (option, given) in [("--adapter", args.adapter.is_some()), ("--config", args.config.is_some())] {
+        if given {
+            return Err(IntentError::argument(option, "is for Qwen2; an encoder's folder has its own"));
+        }
+    }
+    let packed = packing::pack(Path::new(&args.base), settings(args, COMPACT, Formats::default())?)?;
+    packed.write(&args.out)?;
+    summary(&packed.manifest, &packed.groups, Some(packed.pieces))
+}
+
+fn pack_decoder(args: &PackArgs) -> Result<Summary> {
+    let adapter = args.adapter.as_deref().map(AdapterFiles::read).transpose()?;
+    let config = match &args.config {
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).map_err(|error| IntentError::io(path.display(), error))?;
+            IntentConfig::from_json(&text)
+                .map_err(|error| IntentError::config(path.display().to_string(), error))?
+        }
+        None => IntentConfig::default(),
+    };
+    let base = Base::read(&resolve(&args.base)?)?;
+    let settings = settings(args, &decoder::default_name(&base), Formats::decoder())?;
+    let source = Source { base, adapter: adapter.as_ref(), forced: args.force_adapter, config };
+    let bar = progress::bar(None, "{bar:40} {percent}%, {eta} left");
+    let written = decoder::pack(source, settings, &args.out, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    summary(&written.manifest, &written.groups, None)
+}
+
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(|error| IntentError::io(path.display(), error))?;
     serde_json::from_str(&text).map_err(|error| IntentError::data(path.display().to_string(), error))
 }
 
-/// The command that makes the same bytes, in one form however it was typed.
-fn command(args: &PackArgs) -> String {
-    let mut command =
-        format!("relayops-intent pack --base {} --out {}", args.base.display(), args.out.display());
-    command += &format!(" --name {} --quant {}", args.name, args.quant);
-    if args.prune_vocabulary {
-        command += " --prune-vocabulary";
-    }
-    if let Some(threshold) = args.threshold {
-        command += &format!(" --threshold {threshold}");
-    }
-    for (option, path) in [("--origin", &args.origin), ("--figures", &args.figures)] {
-        if let Some(path) = path {
-            command += &format!(" {option} {}", path.display());
-        }
+/// The command that makes the same bytes, in one form however it was typed and whatever is the default later.
+fn command(args: &PackArgs, name: &str, formats: &Formats) -> String {
+    let mut command = format!("relayops-intent pack --base {} --out {}", args.base, args.out.display());
+    let number = |option: &str, value: Option<f32>| {
+        value.map_or_else(String::new, |value| format!(" {option} {value}"))
+    };
+    let path = |option: &str, value: &Option<PathBuf>| {
+        value.as_ref().map_or_else(String::new, |value| format!(" {option} {}", value.display()))
+    };
+    let flag = |option: &str, given: bool| if given { format!(" {option}") } else { String::new() };
+    command += &path("--adapter", &args.adapter);
+    command += &flag("--force-adapter", args.force_adapter);
+    command += &path("--config", &args.config);
+    command += &format!(" --name {name} --quant {formats}");
+    command += &flag("--prune-vocabulary", args.prune_vocabulary);
+    command += &number("--temperature", args.temperature);
+    command += &number("--threshold", args.threshold);
+    command += &path("--origin", &args.origin);
+    command += &path("--figures", &args.figures);
+    if args.max_file_bytes != MAX_FILE_BYTES {
+        command += &format!(" --max-file-bytes {}", args.max_file_bytes);
     }
     command
 }
 
-fn summary(packed: &Packed) -> Result<Summary> {
-    let group = |report: &packing::weights::GroupReport| GroupSummary {
+fn summary(manifest: &Manifest, groups: &[GroupReport], pieces: Option<[usize; 2]>) -> Result<Summary> {
+    let group = |report: &GroupReport| GroupSummary {
         group: report.group.name(),
         format: format_name(report.format),
         weights: report.weights,
@@ -136,15 +216,16 @@ fn summary(packed: &Packed) -> Result<Summary> {
         rmse: report.rmse,
         relative: report.relative,
     };
-    let json = packed.manifest.to_json()?;
+    let json = manifest.to_json()?;
     Ok(Summary {
-        name: packed.manifest.name.clone(),
-        bytes: packed.manifest.total_bytes() + json.len() as u64,
+        name: manifest.name.clone(),
+        bytes: manifest.total_bytes() + json.len() as u64,
         identity: sha256(json.as_bytes()),
-        tolerance: packed.manifest.golden.tolerance,
-        pieces: packed.pieces[1],
-        pieces_of_base: packed.pieces[0],
-        groups: packed.groups.iter().map(group).collect(),
+        tolerance: manifest.golden.tolerance,
+        files: manifest.files.len(),
+        pieces: pieces.map(|pieces| pieces[1]),
+        pieces_of_base: pieces.map(|pieces| pieces[0]),
+        groups: groups.iter().map(group).collect(),
     })
 }
 
@@ -165,12 +246,13 @@ fn table(summary: &Summary) -> String {
             format!("{:.2}%", 100.0 * group.relative),
         ]);
     }
+    let pieces = summary.pieces.zip(summary.pieces_of_base);
+    let pieces = pieces.map_or_else(String::new, |(pieces, of)| format!("{pieces} of {of} pieces, "));
     format!(
-        "{table}\n{}: {} bytes with its manifest, {} of {} pieces, golden tolerance {}\nSHA-256 of pack.json: {}",
+        "{table}\n{}: {} bytes in {} files with its manifest, {pieces}golden tolerance {}\nSHA-256 of pack.json: {}",
         summary.name,
         summary.bytes,
-        summary.pieces,
-        summary.pieces_of_base,
+        summary.files + 1,
         summary.tolerance,
         summary.identity
     )

@@ -251,7 +251,7 @@ impl Cursor<'_> {
     }
 }
 
-fn value_type(kind: u32) -> Option<ValueType> {
+pub(super) fn value_type(kind: u32) -> Option<ValueType> {
     Some(match kind {
         0 => ValueType::U8,
         1 => ValueType::I8,
@@ -271,7 +271,7 @@ fn value_type(kind: u32) -> Option<ValueType> {
 }
 
 /// ggml's numbers for tensor types (`enum ggml_type` in `ggml.h`), as far as candle-core names them.
-fn dtype(kind: u32) -> Option<GgmlDType> {
+pub(super) fn dtype(kind: u32) -> Option<GgmlDType> {
     Some(match kind {
         0 => GgmlDType::F32,
         1 => GgmlDType::F16,

@@ -1,6 +1,6 @@
 //! Typed access to a header's metadata, with errors that name the key.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::quantized::gguf_file::Value;
 
@@ -36,6 +36,12 @@ impl Metadata {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.values.get(key)
+    }
+
+    /// All entries, by key.
+    #[must_use]
+    pub fn entries(&self) -> BTreeMap<&str, &Value> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value)).collect()
     }
 
     fn require(&self, key: &str) -> Result<&Value> {
@@ -153,6 +159,18 @@ impl Metadata {
         let number = |value: &Value| match value {
             Value::I32(n) => Ok(*n),
             other => Err(self.invalid(key, format!("an element is {:?}, not an i32", other.value_type()))),
+        };
+        self.array(key)?.iter().map(number).collect()
+    }
+
+    /// An array of 32-bit unsigned integers.
+    ///
+    /// # Errors
+    /// `invalid_gguf` where the key is missing or holds something else.
+    pub fn u32s(&self, key: &str) -> Result<Vec<u32>> {
+        let number = |value: &Value| match value {
+            Value::U32(n) => Ok(*n),
+            other => Err(self.invalid(key, format!("an element is {:?}, not a u32", other.value_type()))),
         };
         self.array(key)?.iter().map(number).collect()
     }

@@ -7,6 +7,8 @@
 pub mod header;
 mod metadata;
 mod stream;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod write;
 
 pub use header::Header;
 pub use metadata::Metadata;

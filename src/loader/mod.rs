@@ -93,12 +93,19 @@ impl Loader {
     }
 
     fn read(path: &Path, new: impl FnOnce(&str, u64) -> Result<Self>) -> Result<Self> {
-        let io = |error| IntentError::io(path.display(), error);
-        let mut file = File::open(path).map_err(io)?;
-        let total = file.metadata().map_err(io)?.len();
+        let total = std::fs::metadata(path).map_err(|error| IntentError::io(path.display(), error))?.len();
         let mut loader = new(&path.display().to_string(), total)?;
-        read_chunks(path, &mut file, |chunk| loader.push(chunk))?;
+        loader.push_file(path)?;
         Ok(loader)
+    }
+
+    /// Takes the bytes of a file.
+    ///
+    /// # Errors
+    /// `io`, and as [`push`](Self::push).
+    pub fn push_file(&mut self, path: &Path) -> Result<()> {
+        let mut file = File::open(path).map_err(|error| IntentError::io(path.display(), error))?;
+        read_chunks(path, &mut file, |chunk| self.push(chunk))
     }
 
     /// Takes the next bytes. Architecture, sizes and tensor shapes are checked as soon as the header is there.

@@ -10,6 +10,19 @@ use crate::model::{Expected, TokenId, check_tensors};
 use crate::quant::{BLOCK, QuantMatrix, matmul};
 use crate::{IntentError, Result};
 
+/// The tokens whose rows of the output matrix a classification pack keeps, ascending: the one key that is not of
+/// llama.cpp's converter. The rows are [`LABEL_ROWS`], in this order.
+pub const LABEL_TOKENS: &str = "qwen2.classifier.output_tokens";
+
+/// Name of those rows, as llama.cpp names the head of a classifier.
+pub const LABEL_ROWS: &str = "cls.output.weight";
+
+/// The whole output matrix.
+pub(crate) const OUTPUT: &str = "output.weight";
+
+/// The embedding, which is the output matrix too where a file has neither that nor [`LABEL_ROWS`].
+pub(crate) const EMBEDDING: &str = "token_embd.weight";
+
 /// Sizes of one model, from its metadata.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Qwen2Config {
@@ -29,6 +42,8 @@ pub struct Qwen2Config {
     pub rms_eps: f32,
     /// Token ids.
     pub vocab: usize,
+    /// Rows of the output matrix where a file has only those of [`LABEL_TOKENS`].
+    pub label_rows: Option<usize>,
 }
 
 impl Qwen2Config {
@@ -55,7 +70,10 @@ impl Qwen2Config {
             rope_base: meta.positive("qwen2.rope.freq_base")?,
             rms_eps: meta.positive("qwen2.attention.layer_norm_rms_epsilon")?,
             vocab: meta.texts("tokenizer.ggml.tokens")?.len(),
+            label_rows: None,
         };
+        let label_rows = label_tokens(meta, config.vocab)?.map(|tokens| tokens.len());
+        let config = Self { label_rows, ..config };
         config.check_variants(meta)?;
         for (key, width) in
             [("qwen2.embedding_length", hidden), ("qwen2.feed_forward_length", config.feed_forward)]
@@ -93,12 +111,15 @@ impl Qwen2Config {
     }
 
     /// Every tensor of a file.
-    fn tensors(&self) -> Vec<Expected> {
+    pub(crate) fn tensors(&self) -> Vec<Expected> {
         let (h, f, kv) = (self.hidden, self.feed_forward, self.kv_width());
         let mut tensors = vec![
-            ("token_embd.weight".to_owned(), [self.vocab, h], false),
+            (EMBEDDING.to_owned(), [self.vocab, h], false),
             ("output_norm.weight".to_owned(), [1, h], false),
-            ("output.weight".to_owned(), [self.vocab, h], true),
+            match self.label_rows {
+                Some(rows) => (LABEL_ROWS.to_owned(), [rows, h], false),
+                None => (OUTPUT.to_owned(), [self.vocab, h], true),
+            },
         ];
         for layer in 0..self.layers {
             let shapes = [
@@ -119,6 +140,28 @@ impl Qwen2Config {
         }
         tensors
     }
+}
+
+/// The tokens of [`LABEL_TOKENS`], where a file has that key.
+fn label_tokens(meta: &Metadata, vocab: usize) -> Result<Option<Vec<TokenId>>> {
+    if meta.get(LABEL_TOKENS).is_none() {
+        return Ok(None);
+    }
+    let tokens = meta.u32s(LABEL_TOKENS)?;
+    let inside = tokens.last().is_some_and(|last| (*last as usize) < vocab);
+    if !inside || !tokens.is_sorted_by(|a, b| a < b) {
+        return Err(meta.invalid(LABEL_TOKENS, "is not an ascending list of tokens of the vocabulary"));
+    }
+    Ok(Some(tokens.into_iter().map(TokenId).collect()))
+}
+
+/// What logits are made with. It stays on the host, past the backend: a few rows are read as a head, and the whole of it
+/// only for `token_confidence`.
+enum Output {
+    /// `[vocab, hidden]`; the embedding itself where the file ties them.
+    Whole(Arc<QuantMatrix>),
+    /// `[tokens, hidden]`, the rows of these tokens, ascending.
+    Labels { tokens: Vec<TokenId>, rows: QuantMatrix },
 }
 
 struct Layer<B: Backend> {
@@ -163,9 +206,7 @@ pub struct Qwen2<B: Backend> {
     config: Qwen2Config,
     /// `[vocab, hidden]`; rows are gathered on the host.
     embedding: Arc<QuantMatrix>,
-    /// `[vocab, hidden]`, the embedding itself where the file ties them. Like the embedding it stays on the host, past
-    /// the backend: a few rows are read as a head, and the whole of it only for `token_confidence`.
-    output: Arc<QuantMatrix>,
+    output: Output,
     layers: Vec<Layer<B>>,
     paths: Paths<B>,
     norm: B::Vector,
@@ -203,11 +244,16 @@ impl<B: Backend> Qwen2<B> {
     /// # Errors
     /// `invalid_tensor`, `out_of_memory`.
     pub fn new(backend: B, config: Qwen2Config, gguf: &mut Gguf) -> Result<Self> {
-        let embedding = Arc::new(gguf.take("token_embd.weight", config.vocab, config.hidden)?);
-        let output = if gguf.tensors.contains_key("output.weight") {
-            Arc::new(gguf.take("output.weight", config.vocab, config.hidden)?)
-        } else {
-            Arc::clone(&embedding)
+        let embedding = Arc::new(gguf.take(EMBEDDING, config.vocab, config.hidden)?);
+        let output = match label_tokens(&gguf.metadata, config.vocab)? {
+            Some(tokens) => {
+                let rows = gguf.take(LABEL_ROWS, tokens.len(), config.hidden)?;
+                Output::Labels { tokens, rows }
+            }
+            None if gguf.tensors.contains_key(OUTPUT) => {
+                Output::Whole(Arc::new(gguf.take(OUTPUT, config.vocab, config.hidden)?))
+            }
+            None => Output::Whole(Arc::clone(&embedding)),
         };
         let norm = backend.vector(gguf.take_vector("output_norm.weight", config.hidden)?)?;
         let layers = (0..config.layers)
@@ -405,24 +451,53 @@ impl<B: Backend> Qwen2<B> {
     /// Rows `tokens` of the output matrix as floats: the head for a few tokens, `[tokens, hidden]`.
     ///
     /// # Errors
-    /// `inference` for a token outside the vocabulary.
+    /// `inference` for a token outside the vocabulary, `invalid_config` for one whose row the file does not have.
     pub fn head(&self, tokens: &[TokenId]) -> Result<QuantMatrix> {
         let mut rows = vec![0.0; tokens.len() * self.config.hidden];
         for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(self.config.hidden)) {
             if token.0 as usize >= self.config.vocab {
                 return Err(IntentError::Inference("a token id is outside the vocabulary".to_owned()));
             }
-            self.output.dequantize_row(token.0 as usize, row);
+            match &self.output {
+                Output::Whole(matrix) => matrix.dequantize_row(token.0 as usize, row),
+                Output::Labels { tokens, rows } => match tokens.binary_search(token) {
+                    Ok(index) => rows.dequantize_row(index, row),
+                    Err(_) => {
+                        let detail = format!(
+                            "the model has rows of the output matrix for other labels only: token {} has none",
+                            token.0
+                        );
+                        return Err(IntentError::config("labels", detail));
+                    }
+                },
+            }
         }
         QuantMatrix::from_f32(tokens.len(), self.config.hidden, &rows)
     }
 
+    /// The whole output matrix.
+    ///
+    /// # Errors
+    /// `unavailable` where the file has only some of its rows.
+    pub fn require_output(&self) -> Result<&QuantMatrix> {
+        match &self.output {
+            Output::Whole(matrix) => Ok(matrix),
+            Output::Labels { .. } => Err(IntentError::Unavailable(
+                "a classification pack keeps the output matrix for its labels only: no token_confidence"
+                    .to_owned(),
+            )),
+        }
+    }
+
     /// Logits over the whole vocabulary, `[rows, vocab]`, of hidden states `[rows, hidden]`.
-    #[must_use]
-    pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// As [`require_output`](Self::require_output).
+    pub fn logits(&self, hidden: &[f32]) -> Result<Vec<f32>> {
+        let output = self.require_output()?;
         let rows = hidden.len() / self.config.hidden;
         let mut logits = vec![0.0; rows * self.config.vocab];
-        matmul(hidden, rows, &self.output, &mut logits);
-        logits
+        matmul(hidden, rows, output, &mut logits);
+        Ok(logits)
     }
 }

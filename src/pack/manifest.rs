@@ -17,7 +17,7 @@ pub const MAX_FILE_BYTES: u64 = 33_554_432;
 /// A manifest has at most this many bytes.
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 /// A pack has at most this many files: 8 GiB.
-const MAX_FILES: usize = 256;
+pub(crate) const MAX_FILES: usize = 256;
 /// A pack has at most this many golden vectors; each costs a forward pass at load.
 const MAX_GOLDEN: usize = 64;
 
@@ -131,11 +131,7 @@ impl Manifest {
     /// # Errors
     /// `invalid_pack` naming the field.
     pub fn check(&self) -> Result<()> {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-';
-        if !(1..=64).contains(&self.name.len()) || !self.name.chars().all(plain) {
-            let detail = format!("{:?} is not 1 to 64 lower-case letters, digits, '.' and '-'", self.name);
-            return Err(IntentError::pack("name", detail));
-        }
+        check_name(&self.name).map_err(|detail| IntentError::pack("name", detail))?;
         for (field, text) in [("architecture", &self.architecture), ("licence", &self.licence)] {
             if text.is_empty() {
                 return Err(IntentError::pack(field, "is empty"));
@@ -222,6 +218,15 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A pack's name stands in results and addresses.
+pub(crate) fn check_name(name: &str) -> std::result::Result<(), String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-';
+    if (1..=64).contains(&name.len()) && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(format!("{name:?} is not 1 to 64 lower-case letters, digits, '.' and '-'"))
 }
 
 fn is_sha256(text: &str) -> bool {

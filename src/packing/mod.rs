@@ -1,15 +1,20 @@
 //! Making packs: from a fine-tuned model to the bytes that ship.
 //!
-//! The weights are rounded by [`encode`], tensor group by tensor group ([`weights`]); the vocabulary may be cut down to
-//! what English becomes; the result is one GGUF file in pieces and a manifest ([`crate::pack::manifest`]). The same base
-//! and settings give the same bytes.
+//! The weights are rounded by [`encode`], tensor group by tensor group ([`formats`]). An encoder's ([`weights`]) may have
+//! its vocabulary cut down to what English becomes; a decoder ([`decoder`]) has an adapter merged into it and keeps the
+//! labels' rows of its output matrix alone. The result is one GGUF file in pieces and a manifest
+//! ([`crate::pack::manifest`]). The same base and settings give the same bytes.
 
 pub mod base;
+pub mod decoder;
 pub mod encode;
 pub mod figures;
+pub mod formats;
 mod golden;
+mod merge;
+mod shards;
 mod vocabulary;
-pub mod weights;
+mod weights;
 
 use std::path::Path;
 
@@ -20,7 +25,7 @@ use crate::pack::Manifest;
 use crate::pack::manifest::{FORMAT, Golden, MANIFEST, MAX_FILE_BYTES, Origin, PackFile, sha256};
 use crate::{IntentError, Result};
 use base::Base;
-use weights::{Formats, GroupReport};
+use formats::{Formats, GroupReport};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -31,7 +36,9 @@ pub struct Settings {
     pub formats: Formats,
     /// Leave out what English never becomes.
     pub prune_vocabulary: bool,
-    /// Least confidence that stays local; else what the base says.
+    /// Temperature of the calibration; else what base or adapter say.
+    pub temperature: Option<f32>,
+    /// Least confidence that stays local; else what base or adapter say.
     pub threshold: Option<f32>,
     /// Where the weights come from; else what the base says.
     pub origin: Option<Origin>,
@@ -39,6 +46,18 @@ pub struct Settings {
     pub figures: Value,
     /// The command, for the manifest.
     pub command: String,
+    /// Most bytes of a file, up to [`MAX_FILE_BYTES`].
+    pub max_file_bytes: u64,
+}
+
+impl Settings {
+    fn check_max_file_bytes(&self) -> Result<()> {
+        if (1..=MAX_FILE_BYTES).contains(&self.max_file_bytes) {
+            return Ok(());
+        }
+        let detail = format!("{} is not 1 to {MAX_FILE_BYTES}", self.max_file_bytes);
+        Err(IntentError::argument("--max-file-bytes", detail))
+    }
 }
 
 /// A finished pack, not yet written.
@@ -58,7 +77,9 @@ pub struct Packed {
 /// # Errors
 /// `io`, `invalid_data` naming what is wrong with the base, `invalid_argument` for settings that do not work.
 pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
+    settings.check_max_file_bytes()?;
     let mut base = Base::read(folder)?;
+    base.config.temperature = settings.temperature.unwrap_or(base.config.temperature);
     if let Some(threshold) = settings.threshold {
         base.config.threshold = threshold;
     }
@@ -74,7 +95,7 @@ pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
             "is missing, here and in the base's intent.json: name, SHA-256, licence and notices of the base";
         IntentError::argument("--origin", detail)
     })?;
-    let golden = golden(&gguf, &base)?;
+    let golden = ask(&gguf, &base)?;
     let manifest = Manifest {
         format: FORMAT,
         name: settings.name,
@@ -82,7 +103,7 @@ pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
         licence: origin.licence.clone(),
         origin,
         config: base.config,
-        files: files(&gguf),
+        files: files(&gguf, settings.max_file_bytes)?,
         golden,
         training: base.training,
         figures: figures::condense(&settings.figures),
@@ -92,25 +113,23 @@ pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
     Ok(Packed { manifest, gguf, groups, pieces: [before, kept.len()] })
 }
 
-fn golden(gguf: &[u8], base: &Base) -> Result<Golden> {
-    let open = || -> Result<Loader> {
+fn ask(gguf: &[u8], base: &Base) -> Result<Golden> {
+    let answers = |exact: bool| -> Result<Vec<Vec<f32>>> {
         let mut loader = Loader::new("pack", Some(gguf.len() as u64), base.config.clone())?;
         loader.push(gguf)?;
-        Ok(loader)
+        let mut encoder = if exact { loader.exact() } else { loader }.finish_encoder()?;
+        golden::ENCODER.iter().map(|text| encoder.log_probabilities(text)).collect()
     };
-    golden::measure(&mut open()?.exact().finish_encoder()?, &mut open()?.finish_encoder()?)
+    Ok(golden::compare(&golden::ENCODER, &answers(true)?, &answers(false)?))
 }
 
-/// Byte ranges of at most [`MAX_FILE_BYTES`].
-fn files(gguf: &[u8]) -> Vec<PackFile> {
-    let chunks = gguf.chunks(MAX_FILE_BYTES as usize);
-    let count = chunks.len();
-    let file = |(index, chunk): (usize, &[u8])| PackFile {
-        path: if count == 1 { "model.gguf".to_owned() } else { format!("model-{index:03}.gguf-part") },
-        bytes: chunk.len() as u64,
-        sha256: sha256(chunk),
-    };
-    chunks.enumerate().map(file).collect()
+/// Byte ranges of at most `limit`.
+fn files(gguf: &[u8], limit: u64) -> Result<Vec<PackFile>> {
+    let limit = usize::try_from(limit).map_err(|error| IntentError::argument("--max-file-bytes", error))?;
+    let chunks = gguf.chunks(limit);
+    let file =
+        |(path, chunk): (String, &[u8])| PackFile { path, bytes: chunk.len() as u64, sha256: sha256(chunk) };
+    Ok(shards::names(chunks.len()).zip(chunks).map(file).collect())
 }
 
 impl Packed {
@@ -121,10 +140,12 @@ impl Packed {
     pub fn write(&self, folder: &Path) -> Result<()> {
         let io = |path: &Path, error| IntentError::io(path.display(), error);
         std::fs::create_dir_all(folder).map_err(|error| io(folder, error))?;
-        let chunks = self.gguf.chunks(MAX_FILE_BYTES as usize);
-        for (file, chunk) in self.manifest.files.iter().zip(chunks) {
+        let mut rest = self.gguf.as_slice();
+        for file in &self.manifest.files {
             let path = folder.join(&file.path);
+            let (chunk, later) = rest.split_at(rest.len().min(file.bytes as usize));
             std::fs::write(&path, chunk).map_err(|error| io(&path, error))?;
+            rest = later;
         }
         let path = folder.join(MANIFEST);
         std::fs::write(&path, self.manifest.to_json()?).map_err(|error| io(&path, error))

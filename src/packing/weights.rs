@@ -1,146 +1,21 @@
-//! The tensors of a pack: names, formats, bytes, and what rounding cost.
+//! The tensors of an encoder's pack: names, formats, bytes, and what rounding cost.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::str::FromStr;
 
 use candle_core::Device;
 use candle_core::quantized::gguf_file::{self, Value};
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::quantized::{QStorage, QTensor};
 
 use super::base::{Base, Vocabulary};
 use super::encode::encode;
+use super::formats::{Account, Formats, Group, GroupReport, Sums};
+use crate::gguf::write::dtype;
 use crate::model::bert::POOLING_MEAN;
-use crate::quant::{Format, QuantMatrix};
+use crate::quant::QuantMatrix;
 use crate::tokenizer::word_piece::gguf_spelling;
 use crate::tokenizer::{CONTROL, NORMAL};
 use crate::{IntentError, Result};
-
-/// Tensors that share a format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Group {
-    /// The token embedding.
-    Embedding,
-    /// Position and token type embeddings.
-    Positions,
-    /// q, k, v and output projections.
-    Attention,
-    /// Both matrices of the feed-forward layers.
-    FeedForward,
-    /// The matrix over the labels.
-    Head,
-    /// Norms and biases, always floats.
-    Vectors,
-}
-
-impl Group {
-    /// Every group.
-    pub const ALL: [Self; 6] =
-        [Self::Embedding, Self::Positions, Self::Attention, Self::FeedForward, Self::Head, Self::Vectors];
-
-    /// Name, as the command line has it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Embedding => "embedding",
-            Self::Positions => "positions",
-            Self::Attention => "attention",
-            Self::FeedForward => "feed-forward",
-            Self::Head => "head",
-            Self::Vectors => "vectors",
-        }
-    }
-}
-
-/// Name of a format, as the command line has it.
-#[must_use]
-pub const fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::F32 => "f32",
-        Format::F16 => "f16",
-        Format::Q4_0 => "q4_0",
-        Format::Q5_0 => "q5_0",
-        Format::Q8_0 => "q8_0",
-        Format::Q4K => "q4_k",
-        Format::Q6K => "q6_k",
-    }
-}
-
-/// The format of each group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Formats(BTreeMap<Group, Format>);
-
-impl Default for Formats {
-    /// 4 bits where most weights are, more where they are few and matter more.
-    fn default() -> Self {
-        use Format::{F32, Q4_0, Q5_0, Q8_0};
-        Self(BTreeMap::from([
-            (Group::Embedding, Q4_0),
-            (Group::Positions, Q8_0),
-            (Group::Attention, Q5_0),
-            (Group::FeedForward, Q4_0),
-            (Group::Head, F32),
-            (Group::Vectors, F32),
-        ]))
-    }
-}
-
-impl Formats {
-    /// All groups as floats: nothing is lost.
-    #[must_use]
-    pub fn exact() -> Self {
-        Self(Group::ALL.into_iter().map(|group| (group, Format::F32)).collect())
-    }
-
-    fn of(&self, group: Group) -> Format {
-        self.0.get(&group).copied().unwrap_or(Format::F32)
-    }
-}
-
-impl FromStr for Formats {
-    type Err = IntentError;
-
-    /// `group=format,group=format`; groups that are not named keep their default. `f32` alone is [`Formats::exact`].
-    fn from_str(text: &str) -> Result<Self> {
-        let fault = |detail: String| IntentError::argument("--quant", detail);
-        if text == "f32" {
-            return Ok(Self::exact());
-        }
-        let mut formats = Self::default();
-        for part in text.split(',') {
-            let (group, format) =
-                part.split_once('=').ok_or_else(|| fault(format!("{part:?} is not GROUP=FORMAT")))?;
-            let group = Group::ALL
-                .into_iter()
-                .find(|known| known.name() == group && *known != Group::Vectors)
-                .ok_or_else(|| fault(format!("{group:?} is no group of tensors")))?;
-            let format = [Format::F32, Format::F16, Format::Q4_0, Format::Q5_0, Format::Q8_0]
-                .into_iter()
-                .find(|known| format_name(*known) == format)
-                .ok_or_else(|| fault(format!("{format:?} is not f32, f16, q4_0, q5_0 or q8_0")))?;
-            formats.0.insert(group, format);
-        }
-        Ok(formats)
-    }
-}
-
-/// What became of one group.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GroupReport {
-    /// The group.
-    pub group: Group,
-    /// Its format.
-    pub format: Format,
-    /// Weights.
-    pub weights: u64,
-    /// Bytes they take.
-    pub bytes: u64,
-    /// Root of the mean squared rounding error.
-    pub rmse: f64,
-    /// That error over the root of the mean squared weight.
-    pub relative: f64,
-}
 
 struct Named {
     name: String,
@@ -148,20 +23,11 @@ struct Named {
     matrix: QuantMatrix,
 }
 
-/// Sums for a [`GroupReport`].
-#[derive(Default, Clone, Copy)]
-struct Sums {
-    weights: u64,
-    bytes: u64,
-    error: f64,
-    square: f64,
-}
-
 struct Writer<'a> {
     base: &'a Base,
     formats: &'a Formats,
     tensors: Vec<Named>,
-    sums: BTreeMap<Group, Sums>,
+    account: Account,
 }
 
 impl Writer<'_> {
@@ -174,19 +40,10 @@ impl Writer<'_> {
     fn add(&mut self, name: String, group: Group, shape: &[usize], values: &[f32]) -> Result<()> {
         let cols = shape.last().copied().unwrap_or(1);
         let rows = values.len() / cols;
-        let matrix = encode(self.formats.of(group), rows, cols, values)
+        let format = self.formats.of(group, cols);
+        let matrix = encode(format, rows, cols, values)
             .map_err(|error| IntentError::data(format!("model.safetensors: {name}"), error))?;
-        let sums = self.sums.entry(group).or_default();
-        sums.weights += values.len() as u64;
-        sums.bytes += matrix.bytes() as u64;
-        let mut row = vec![0.0; cols];
-        for (r, values) in values.chunks_exact(cols).enumerate() {
-            matrix.dequantize_row(r, &mut row);
-            for (stored, value) in row.iter().zip(values) {
-                sums.error += f64::from(stored - value).powi(2);
-                sums.square += f64::from(*value).powi(2);
-            }
-        }
+        self.account.add(group, format, Sums::of(&matrix, values));
         self.tensors.push(Named { name, shape: shape.to_vec(), matrix });
         Ok(())
     }
@@ -233,7 +90,7 @@ pub(super) fn gguf(
 ) -> Result<(Vec<u8>, Vec<GroupReport>)> {
     let sizes = &base.sizes;
     let h = sizes.hidden_size;
-    let mut writer = Writer { base, formats, tensors: Vec::new(), sums: BTreeMap::new() };
+    let mut writer = Writer { base, formats, tensors: Vec::new(), account: Account::default() };
     let embedding = base.tensor("embeddings.word_embeddings.weight", &[base.vocabulary.pieces.len(), h])?;
     let rows: Vec<f32> = kept.iter().flat_map(|id| &embedding[id * h..][..h]).copied().collect();
     writer.add("token_embd.weight".to_owned(), Group::Embedding, &[kept.len(), h], &rows)?;
@@ -249,26 +106,9 @@ pub(super) fn gguf(
         writer.layer(layer)?;
     }
     writer.linear("cls.output", "classifier", Group::Head, base.config.labels.len(), h)?;
-    let reports = writer.reports();
+    let reports = writer.account.reports();
     let metadata = metadata(base, name, vocabulary)?;
     Ok((write(&metadata, &writer.tensors)?, reports))
-}
-
-impl Writer<'_> {
-    fn reports(&self) -> Vec<GroupReport> {
-        let report = |(group, sums): (&Group, &Sums)| {
-            let rmse = (sums.error / sums.weights as f64).sqrt();
-            GroupReport {
-                group: *group,
-                format: self.formats.of(*group),
-                weights: sums.weights,
-                bytes: sums.bytes,
-                rmse,
-                relative: if sums.square > 0.0 { (sums.error / sums.square).sqrt() } else { 0.0 },
-            }
-        };
-        self.sums.iter().map(report).collect()
-    }
 }
 
 fn metadata(base: &Base, name: &str, vocabulary: &Vocabulary) -> Result<Vec<(&'static str, Value)>> {
@@ -323,16 +163,4 @@ fn write(metadata: &[(&str, Value)], tensors: &[Named]) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     gguf_file::write(&mut bytes, &metadata, &named).map_err(fault)?;
     Ok(bytes.into_inner())
-}
-
-fn dtype(format: Format) -> GgmlDType {
-    match format {
-        Format::F32 => GgmlDType::F32,
-        Format::F16 => GgmlDType::F16,
-        Format::Q4_0 => GgmlDType::Q4_0,
-        Format::Q5_0 => GgmlDType::Q5_0,
-        Format::Q8_0 => GgmlDType::Q8_0,
-        Format::Q4K => GgmlDType::Q4K,
-        Format::Q6K => GgmlDType::Q6K,
-    }
 }

@@ -16,6 +16,8 @@ const TASK_MULTIPLICATIONS: usize = 1 << 20;
 pub enum Weights<'a> {
     /// In the bytes of its format, decoded for each product.
     Stored(&'a QuantMatrix),
+    /// The same, multiplied as floats with activations as they are.
+    Exact(&'a QuantMatrix),
     /// Tiled at load.
     Tiled(&'a TiledMatrix),
 }
@@ -23,14 +25,14 @@ pub enum Weights<'a> {
 impl Weights<'_> {
     fn rows(&self) -> usize {
         match self {
-            Self::Stored(w) => w.rows(),
+            Self::Stored(w) | Self::Exact(w) => w.rows(),
             Self::Tiled(w) => w.rows(),
         }
     }
 
     fn cols(&self) -> usize {
         match self {
-            Self::Stored(w) => w.cols(),
+            Self::Stored(w) | Self::Exact(w) => w.cols(),
             Self::Tiled(w) => w.cols(),
         }
     }
@@ -61,12 +63,12 @@ pub fn multiply(x: &[f32], m: usize, w: Weights<'_>, out: &mut [f32]) {
     let task = |first: usize, out: &mut [Lanes], run: &dyn Fn(usize, &mut [Lanes])| {
         out.chunks_exact_mut(m).enumerate().for_each(|(tile, out)| run(first + tile, out));
     };
+    let floats = |w: &QuantMatrix, tiles: &mut [Lanes]| {
+        share(tiles, m, task_tiles, |first, out| task(first, out, &|tile, out| float_tile(x, w, tile, out)));
+    };
     match w {
-        Weights::Stored(w) if w.format().is_float() => {
-            share(&mut tiles, m, task_tiles, |first, out| {
-                task(first, out, &|tile, out| float_tile(x, w, tile, out));
-            });
-        }
+        Weights::Exact(w) => floats(w, &mut tiles),
+        Weights::Stored(w) if w.format().is_float() => floats(w, &mut tiles),
         Weights::Stored(w) => {
             let x = QuantizedActivations::new(x, m, cols);
             share(&mut tiles, m, task_tiles, |first, out| stored_tiles(dot::best(), &x, w, first, out));

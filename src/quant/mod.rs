@@ -35,7 +35,7 @@ pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// How a matrix's weights are stored; the layouts are ggml's (`ggml-common.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
     /// 4-byte floats.
     F32,
@@ -129,20 +129,6 @@ impl QuantMatrix {
         Self::new(Format::F32, rows, cols, values.iter().flat_map(|v| v.to_le_bytes()).collect())
     }
 
-    /// The same values as floats.
-    ///
-    /// # Errors
-    /// `invalid_argument` where four bytes a value are more than this machine can address.
-    pub fn to_f32(&self) -> Result<Self> {
-        let mut data = Vec::new();
-        let mut row = vec![0.0f32; self.cols];
-        for r in 0..self.rows {
-            self.dequantize_row(r, &mut row);
-            data.extend(row.iter().flat_map(|value| value.to_le_bytes()));
-        }
-        Self::new(Format::F32, self.rows, self.cols, data)
-    }
-
     /// Storage format.
     #[must_use]
     pub fn format(&self) -> Format {
@@ -176,6 +162,15 @@ impl QuantMatrix {
     /// The stored bytes of rows `first .. first + count`.
     fn row_data(&self, first: usize, count: usize) -> &[u8] {
         &self.data[first * self.row_bytes..(first + count) * self.row_bytes]
+    }
+
+    /// Rows `first .. first + count` by themselves.
+    ///
+    /// # Errors
+    /// None for rows that there are.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn rows_of(&self, first: usize, count: usize) -> Result<Self> {
+        Self::new(self.format, count, self.cols, self.row_data(first, count).to_vec())
     }
 
     /// Writes row `row` as floats into `out` (`[cols]`), exactly as the format defines them.

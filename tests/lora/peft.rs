@@ -81,7 +81,7 @@ fn model(folder: &Path) -> Qwen2<Cpu> {
     Qwen2::new(Cpu::exact(), sizes, &mut model.into_gguf()).unwrap()
 }
 
-fn files(name: &str) -> (String, Vec<u8>) {
+pub(crate) fn files(name: &str) -> (String, Vec<u8>) {
     let folder = fixtures().join("peft").join(name);
     let config = std::fs::read_to_string(folder.join("adapter_config.json")).unwrap();
     (config, std::fs::read(folder.join("adapter_model.safetensors")).unwrap())

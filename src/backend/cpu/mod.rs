@@ -26,13 +26,15 @@ enum Order {
     #[default]
     Stored,
     Tiled,
-    Floats,
+    Exact,
 }
 
 /// A weight matrix, as this backend keeps it.
 pub enum Matrix {
     /// In the bytes of its format.
     Stored(QuantMatrix),
+    /// The same, multiplied as floats with activations as they are.
+    Exact(QuantMatrix),
     /// In the kernels' order.
     Tiled(TiledMatrix),
 }
@@ -41,24 +43,24 @@ impl Matrix {
     fn weights(&self) -> Weights<'_> {
         match self {
             Self::Stored(matrix) => Weights::Stored(matrix),
+            Self::Exact(matrix) => Weights::Exact(matrix),
             Self::Tiled(matrix) => Weights::Tiled(matrix),
         }
     }
 
     fn rows(&self) -> usize {
         match self {
-            Self::Stored(matrix) => matrix.rows(),
+            Self::Stored(matrix) | Self::Exact(matrix) => matrix.rows(),
             Self::Tiled(matrix) => matrix.rows(),
         }
     }
 }
 
 impl Cpu {
-    /// Keeps weights as floats and multiplies them with activations as they are: slow and four bytes a weight, the
-    /// reference that rounding is measured against.
+    /// Multiplies weights as floats with activations as they are: slow, the reference that rounding is measured against.
     #[must_use]
     pub fn exact() -> Self {
-        Self { order: Order::Floats }
+        Self { order: Order::Exact }
     }
 
     /// Puts weights into the kernels' order at load, where their format allows: a byte a weight and somewhat more, but
@@ -67,7 +69,7 @@ impl Cpu {
     pub fn tiled(self) -> Self {
         match self.order {
             Order::Stored => Self { order: Order::Tiled },
-            Order::Tiled | Order::Floats => self,
+            Order::Tiled | Order::Exact => self,
         }
     }
 }
@@ -105,7 +107,7 @@ impl Backend for Cpu {
     fn matrix(&self, matrix: QuantMatrix) -> Result<Matrix> {
         Ok(match self.order {
             Order::Stored => Matrix::Stored(matrix),
-            Order::Floats => Matrix::Stored(matrix.to_f32()?),
+            Order::Exact => Matrix::Exact(matrix),
             Order::Tiled => match TiledMatrix::new(&matrix) {
                 Some(tiled) => Matrix::Tiled(tiled),
                 None => Matrix::Stored(matrix),

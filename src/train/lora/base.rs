@@ -10,7 +10,7 @@ use crate::fetch::{CATALOG, models_dir};
 use crate::gguf::{Gguf, GgufStream, Header};
 use crate::hub;
 use crate::model::Architecture;
-use crate::model::qwen2::Qwen2Config;
+use crate::model::qwen2::{LABEL_TOKENS, Qwen2Config};
 use crate::pack::manifest::hex;
 use crate::tokenizer::Tokenizer;
 use crate::{IntentError, Result};
@@ -94,6 +94,11 @@ impl Base {
 /// The sizes of a file of the architecture that adapters are for.
 fn sizes(header: &Header) -> Result<Qwen2Config> {
     match Architecture::from_header(header)? {
+        Architecture::Qwen2(Qwen2Config { label_rows: Some(_), .. }) => {
+            let detail =
+                "the file is of a classification pack, which has only the labels' rows of the output matrix";
+            Err(header.metadata.unsupported(LABEL_TOKENS, detail))
+        }
         Architecture::Qwen2(sizes) => Ok(sizes),
         other => {
             let detail = format!("{:?}; adapters are for \"qwen2\"", other.name());
