@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { allImportsOf, importsOf } from '../lib/imports.js';
 import { ROOT } from '../lib/paths.js';
 
 const INDEX = pathToFileURL(join(ROOT, 'pkg/index.js')).href;
@@ -57,4 +58,17 @@ test('package.json lists every file that the package is made of', () => {
   const present = readdirSync(join(ROOT, 'pkg'), { withFileTypes: true }).map((entry) => entry.name + (entry.isDirectory() ? '/' : ''));
   const unlisted = present.filter((name) => name !== 'package.json' && !files.includes(name));
   assert.deepEqual(unlisted, []);
+});
+
+test('the page asks for all of its modules at once', () => {
+  const html = readFileSync(join(ROOT, 'www/index.html'), 'utf8');
+  const links = Array.from(html.matchAll(/<link rel="modulepreload" href="([^"]+)">/g), (match) => match[1]);
+  const named = links.map((href) => (href.startsWith('/') ? href.slice(1) : posix.join('www', href)));
+  assert.deepEqual(named.toSorted(), [...allImportsOf('www/main.js')].toSorted());
+});
+
+test('the Worker asks for all of its modules at once', () => {
+  const all = allImportsOf('pkg/worker.js');
+  assert.ok(all.has('pkg/wasm/relayops_intent.js'), 'imports are found');
+  assert.deepEqual(importsOf('pkg/worker.js').toSorted(), [...all].toSorted());
 });
