@@ -15,7 +15,7 @@ use relayops_intent::classifier::ClassifyOptions;
 use relayops_intent::encoder::Encoder;
 use relayops_intent::loader::Loader;
 use relayops_intent::pack::IntentConfig;
-use relayops_intent::packing::{self, Settings, weights::Formats};
+use relayops_intent::packing::{self, Settings, Threshold, weights::Formats};
 use relayops_intent::tokenizer::TokenId;
 use relayops_testkit::{LABELS, MINILM, TinyBert, head, real_folder};
 use serde_json::Value;
@@ -97,7 +97,7 @@ fn real(folder: &Path, quant: &str) -> Vec<u8> {
         name: "real".to_owned(),
         formats: quant.parse::<Formats>().unwrap(),
         prune_vocabulary: false,
-        threshold: None,
+        threshold: Threshold::OfBase,
         origin: None,
         figures: Value::Null,
         command: "a test".to_owned(),

@@ -272,6 +272,31 @@ fn a_promise_is_in_the_results_whether_found_or_not() {
 }
 
 #[test]
+fn a_threshold_is_chosen_by_what_must_escalate_and_stays() {
+    let sample = set(&[
+        ("0 0.885", "billing", "core"),
+        ("1 0.5", "unknown", "core"),
+        // Neither the policy nor a label that may stay asks for a threshold.
+        ("3 0.99", "billing", "core"),
+        ("0 0.95", "reset_device", "core"),
+        ("1 0.9", "reset_device", "core"),
+    ]);
+    let mut evaluator = scripted("script");
+    evaluator.read(&sample.messages, || ()).unwrap();
+    for (limit, threshold, unsafe_local) in [(0.7, 0.0, 2), (0.4, 0.51, 1), (0.3, 0.89, 0), (0.0, 0.89, 0)] {
+        let found = evaluator.limit_unsafe_local(&sample, limit).unwrap().unwrap();
+        assert_eq!((found.must_escalate, found.unsafe_local), (3, unsafe_local), "{limit}");
+        assert_eq!(evaluator.config().threshold, threshold, "{limit}");
+        let origin = Origin::Fitted { on: sample.name.clone(), n: 5 };
+        assert_eq!((evaluator.threshold_from(), &found.from), (&origin, &origin));
+    }
+    let harmless = set(&[("0 0.95", "reset_device", "core")]);
+    evaluator.read(&harmless.messages, || ()).unwrap();
+    assert_eq!(evaluator.limit_unsafe_local(&harmless, 0.5).unwrap(), None);
+    assert_eq!(evaluator.config().threshold, 0.89);
+}
+
+#[test]
 fn an_evaluation_serialises_with_the_settled_fields() {
     let e = evaluated(&set(&[("0 0.9", "reset_device", "core"), ("0 0.8", "billing", "core")]));
     let json = serde_json::to_value(&e).unwrap();

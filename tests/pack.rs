@@ -7,10 +7,14 @@ use std::process::Command;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use relayops_intent::classifier::{Classifier, ClassifyOptions};
+use relayops_intent::dataset::CalibrationPart;
+use relayops_intent::eval::metrics::bootstrap::Bootstrap;
+use relayops_intent::eval::sets::calibration;
+use relayops_intent::eval::{Evaluator, Options, evaluate};
 use relayops_intent::loader::{Loader, PackLoader};
 use relayops_intent::pack::Manifest;
 use relayops_intent::pack::manifest::{MAX_FILE_BYTES, sha256};
-use relayops_intent::packing::{self, Packed, Settings, encode::encode, weights::Formats};
+use relayops_intent::packing::{self, Packed, Settings, Threshold, encode::encode, weights::Formats};
 use relayops_intent::quant::{Format, QuantMatrix};
 use relayops_intent::{IntentError, Result};
 use relayops_testkit::{MINILM, TinyBert, head, real_folder};
@@ -21,7 +25,7 @@ fn settings(formats: &str) -> Settings {
         name: "tiny".to_owned(),
         formats: formats.parse().unwrap(),
         prune_vocabulary: false,
-        threshold: None,
+        threshold: Threshold::OfBase,
         origin: None,
         figures: json!({ "accuracy": 1.0 }),
         command: "a test".to_owned(),
@@ -119,6 +123,45 @@ fn other_labels_are_another_pack() {
     let result = classifier.classify("hello there", ClassifyOptions::default()).unwrap();
     assert!(labels.contains(&result.intent));
     assert_eq!(result.probabilities.unwrap().len(), 4);
+}
+
+#[test]
+fn the_threshold_says_where_it_comes_from() {
+    let of = |threshold| {
+        let packed = pack(&TinyBert::default(), Settings { threshold, ..settings("f32") }).unwrap();
+        let manifest = json_of(&packed);
+        (manifest["config"]["threshold"].as_f64().unwrap(), manifest["threshold_from"].clone(), packed)
+    };
+    let (threshold, from, _) = of(Threshold::OfBase);
+    assert!((threshold - 0.6).abs() < 1e-6);
+    assert_eq!(from, json!({ "kind": "configuration" }));
+    let (threshold, from, _) = of(Threshold::Given(0.25));
+    assert_eq!((threshold, from), (0.25, json!({ "kind": "argument" })));
+
+    let (threshold, from, packed) = of(Threshold::UnsafeLocal(0.05));
+    let sample = calibration(CalibrationPart::Threshold).unwrap();
+    let mut evaluator = Evaluator::new("tiny", load(&json_of(&packed), &[&packed.gguf]).unwrap());
+    evaluator.read(&sample.messages, || {}).unwrap();
+    let mut at = |threshold: f32| {
+        evaluator.set_threshold(threshold).unwrap();
+        let bootstrap = Bootstrap { replicates: 1, ..Bootstrap::default() };
+        let gate = evaluate(&evaluator, &sample, Options { bootstrap }).unwrap().gate;
+        (gate.unsafe_local, gate.must_escalate)
+    };
+    let chosen = packed.manifest.config.threshold;
+    let (kept, must) = at(chosen);
+    assert!(kept as f64 <= 0.05 * must as f64, "{kept} of {must}");
+    assert!(chosen > 0.01, "{chosen}");
+    let (below, _) = at(chosen - 0.01);
+    assert!(below as f64 > 0.05 * must as f64, "a hundredth less would do: {below} of {must}");
+    assert!((threshold * 100.0 - (threshold * 100.0).round()).abs() < 1e-4, "{threshold}");
+    assert_eq!(
+        from,
+        json!({
+            "kind": "fitted", "on": "dev.jsonl, ids 2 modulo 4", "n": sample.messages.len(), "limit": 0.05,
+            "must_escalate": must, "unsafe_local": kept
+        })
+    );
 }
 
 #[test]

@@ -11,10 +11,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::say;
+use crate::eval::unsafe_local::check_limit;
 use crate::pack::check_threshold;
 use crate::pack::manifest::sha256;
 use crate::packing::weights::{Formats, format_name};
-use crate::packing::{self, Packed, Settings};
+use crate::packing::{self, Packed, Settings, Threshold};
 use crate::{IntentError, Result};
 
 /// Make a pack: quantized weights, tokenizer, labels, calibration and golden answers, verified when they are loaded.
@@ -42,8 +43,12 @@ pub(super) struct PackArgs {
     #[arg(long)]
     prune_vocabulary: bool,
     /// Least confidence that stays local, 0 to 1 [default: "threshold" in intent.json].
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", conflicts_with = "unsafe_local")]
     threshold: Option<f32>,
+    /// Choose the threshold: the smallest, in hundredths, at which at most a share R of the messages that must escalate
+    /// stays local. It is chosen on the messages of dev.jsonl whose id leaves 2 when divided by 4.
+    #[arg(long, value_name = "R")]
+    unsafe_local: Option<f64>,
     /// JSON file that says where the weights come from: {"base", "sha256", "licence", "notices"}
     /// [default: "origin" in intent.json].
     #[arg(long, value_name = "FILE")]
@@ -61,6 +66,7 @@ struct Summary {
     name: String,
     bytes: u64,
     identity: String,
+    threshold: f32,
     tolerance: f32,
     pieces: usize,
     pieces_of_base: usize,
@@ -79,14 +85,11 @@ struct GroupSummary {
 
 pub(super) fn run(args: &PackArgs) -> Result<ExitCode> {
     let formats: Formats = args.quant.parse()?;
-    if let Some(threshold) = args.threshold {
-        check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
-    }
     let settings = Settings {
         name: args.name.clone(),
         formats,
         prune_vocabulary: args.prune_vocabulary,
-        threshold: args.threshold,
+        threshold: threshold(args)?,
         origin: args.origin.as_deref().map(read).transpose()?,
         figures: args.figures.as_deref().map(read).transpose()?.unwrap_or(Value::Null),
         command: command(args),
@@ -101,6 +104,20 @@ pub(super) fn run(args: &PackArgs) -> Result<ExitCode> {
         say(table(&summary))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn threshold(args: &PackArgs) -> Result<Threshold> {
+    Ok(match (args.threshold, args.unsafe_local) {
+        (Some(threshold), _) => {
+            check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
+            Threshold::Given(threshold)
+        }
+        (None, Some(limit)) => {
+            check_limit(limit)?;
+            Threshold::UnsafeLocal(limit)
+        }
+        (None, None) => Threshold::OfBase,
+    })
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
@@ -118,6 +135,9 @@ fn command(args: &PackArgs) -> String {
     }
     if let Some(threshold) = args.threshold {
         command += &format!(" --threshold {threshold}");
+    }
+    if let Some(limit) = args.unsafe_local {
+        command += &format!(" --unsafe-local {limit}");
     }
     for (option, path) in [("--origin", &args.origin), ("--figures", &args.figures)] {
         if let Some(path) = path {
@@ -141,6 +161,7 @@ fn summary(packed: &Packed) -> Result<Summary> {
         name: packed.manifest.name.clone(),
         bytes: packed.manifest.total_bytes() + json.len() as u64,
         identity: sha256(json.as_bytes()),
+        threshold: packed.manifest.config.threshold,
         tolerance: packed.manifest.golden.tolerance,
         pieces: packed.pieces[1],
         pieces_of_base: packed.pieces[0],
@@ -166,11 +187,12 @@ fn table(summary: &Summary) -> String {
         ]);
     }
     format!(
-        "{table}\n{}: {} bytes with its manifest, {} of {} pieces, golden tolerance {}\nSHA-256 of pack.json: {}",
+        "{table}\n{}: {} bytes with its manifest, {} of {} pieces, threshold {}, golden tolerance {}\nSHA-256 of pack.json: {}",
         summary.name,
         summary.bytes,
         summary.pieces,
         summary.pieces_of_base,
+        summary.threshold,
         summary.tolerance,
         summary.identity
     )

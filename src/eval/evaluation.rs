@@ -35,8 +35,7 @@ pub fn evaluate(evaluator: &Evaluator, set: &EvalSet, options: Options) -> Resul
     let answers = evaluator.answers(&set.messages)?;
     let outcomes: Vec<Outcome> = answers.iter().map(|answered| answered.outcome.clone()).collect();
     let config = evaluator.config();
-    let must: Vec<bool> =
-        config.labels.iter().map(|label| config.policy.always_escalate.contains(label)).collect();
+    let must = evaluator.must_escalate();
     let units = set.units();
     let drawn = Drawn::new(&outcomes, config.labels.len(), &units, options.bootstrap);
     let rates = Rates::new(set.is_grouped().then_some(&*units), options.bootstrap);

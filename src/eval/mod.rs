@@ -3,7 +3,7 @@
 //! [`sets`] holds labelled messages, [`Evaluator`] asks a model about each text once, [`Evaluation`] is what comes out:
 //! the object that `eval --json` prints. The formulas are pure functions in [`metrics`]. [`temperature`] and [`sgr`] fit
 //! what is fitted, each on its part of the development set's calibration half and on nothing else. [`identity`] says
-//! which model it was. [`report`] draws.
+//! which model it was. [`report`] draws. [`unsafe_local`] is the rule for a pack's threshold.
 
 pub mod cross_validation;
 mod evaluation;
@@ -15,6 +15,7 @@ mod runner;
 pub mod sets;
 pub mod sgr;
 pub mod temperature;
+pub mod unsafe_local;
 
 pub use evaluation::{Options, compare, evaluate};
 pub use figures::{

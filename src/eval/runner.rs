@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use super::identity::{ModelIdentity, Origin};
+use super::metrics::gate::GateCounts;
 use super::metrics::{Outcome, Point};
 use super::sets::{EvalSet, Labelled};
 use super::sgr::{Guarantee, RiskTarget, guarantee_risk};
 use super::temperature::fit_temperature;
+use super::unsafe_local::{UnsafeLimit, smallest_threshold};
 use crate::classifier::{Classification, Classifier, Reading};
 use crate::gate::Route;
 use crate::pack::IntentConfig;
@@ -161,6 +163,35 @@ impl Evaluator {
         }
         let guarantee = Guarantee::new(target, &sample.name, answers.len(), points.len(), found);
         Ok(self.guarantee.insert(guarantee))
+    }
+
+    /// Chooses the smallest threshold, in hundredths, at which at most a share `limit` of the messages of `sample` (which
+    /// have been read) that must escalate stays local, and puts it in force; `None`, and nothing is changed, where there is
+    /// no such threshold.
+    ///
+    /// # Errors
+    /// As [`answers`](Self::answers).
+    pub fn limit_unsafe_local(&mut self, sample: &EvalSet, limit: f64) -> Result<Option<UnsafeLimit>> {
+        let must = self.must_escalate();
+        let counts = |threshold| {
+            let answers = self.answers_at(&sample.messages, threshold)?;
+            Ok(GateCounts::new(answers.iter().map(|answered| &answered.outcome), &must))
+        };
+        let Some((threshold, counts)) = smallest_threshold(limit, counts)? else { return Ok(None) };
+        self.set_threshold(threshold)?;
+        self.threshold_from = Origin::Fitted { on: sample.name.clone(), n: sample.messages.len() };
+        Ok(Some(UnsafeLimit {
+            from: self.threshold_from.clone(),
+            limit,
+            must_escalate: counts.must_escalate,
+            unsafe_local: counts.unsafe_local,
+        }))
+    }
+
+    /// For each label whether the policy always escalates it.
+    pub(super) fn must_escalate(&self) -> Vec<bool> {
+        let config = self.config();
+        config.labels.iter().map(|label| config.policy.always_escalate.contains(label)).collect()
     }
 
     /// The answers to `messages`, which have been read, at the calibration in force.

@@ -37,6 +37,10 @@ pub struct Manifest {
     pub origin: Origin,
     /// Labels, prompt, calibration and policy.
     pub config: IntentConfig,
+    /// Where `config.threshold` comes from: `{"kind": "argument"}`, `{"kind": "configuration"}` (the base's) or what it was
+    /// fitted on. Not interpreted.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub threshold_from: Value,
     /// Byte ranges of one GGUF file, in order.
     pub files: Vec<PackFile>,
     /// What every backend must answer.

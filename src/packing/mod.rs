@@ -15,9 +15,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::dataset::CalibrationPart;
+use crate::eval::Evaluator;
+use crate::eval::identity::Origin;
+use crate::eval::sets::calibration;
 use crate::loader::Loader;
-use crate::pack::Manifest;
-use crate::pack::manifest::{FORMAT, Golden, MANIFEST, MAX_FILE_BYTES, Origin, PackFile, sha256};
+use crate::pack::manifest::{self, FORMAT, MANIFEST, MAX_FILE_BYTES, PackFile, sha256};
+use crate::pack::{IntentConfig, Manifest};
 use crate::{IntentError, Result};
 use base::Base;
 use weights::{Formats, GroupReport};
@@ -31,14 +35,26 @@ pub struct Settings {
     pub formats: Formats,
     /// Leave out what English never becomes.
     pub prune_vocabulary: bool,
-    /// Least confidence that stays local; else what the base says.
-    pub threshold: Option<f32>,
+    /// Least confidence that stays local.
+    pub threshold: Threshold,
     /// Where the weights come from; else what the base says.
-    pub origin: Option<Origin>,
+    pub origin: Option<manifest::Origin>,
     /// What `eval --json` printed of these very weights; the manifest keeps what [`figures::condense`] leaves of it.
     pub figures: Value,
     /// The command, for the manifest.
     pub command: String,
+}
+
+/// How the threshold comes about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Threshold {
+    /// What the base says.
+    OfBase,
+    /// The caller's.
+    Given(f32),
+    /// The smallest hundredth at which at most this share of the messages that must escalate stays local, of the part of
+    /// the development set that thresholds are chosen on.
+    UnsafeLocal(f64),
 }
 
 /// A finished pack, not yet written.
@@ -59,9 +75,6 @@ pub struct Packed {
 /// `io`, `invalid_data` naming what is wrong with the base, `invalid_argument` for settings that do not work.
 pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
     let mut base = Base::read(folder)?;
-    if let Some(threshold) = settings.threshold {
-        base.config.threshold = threshold;
-    }
     let before = base.vocabulary.pieces.len();
     let (vocabulary, kept) = if settings.prune_vocabulary {
         vocabulary::prune(&base.vocabulary)?
@@ -74,7 +87,9 @@ pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
             "is missing, here and in the base's intent.json: name, SHA-256, licence and notices of the base";
         IntentError::argument("--origin", detail)
     })?;
-    let golden = golden(&gguf, &base)?;
+    let threshold_from = set_threshold(&mut base.config, &gguf, settings.threshold)?;
+    let open = || loader(&gguf, &base.config);
+    let golden = golden::measure(&mut open()?.exact().finish_encoder()?, &mut open()?.finish_encoder()?)?;
     let manifest = Manifest {
         format: FORMAT,
         name: settings.name,
@@ -82,6 +97,7 @@ pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
         licence: origin.licence.clone(),
         origin,
         config: base.config,
+        threshold_from,
         files: files(&gguf),
         golden,
         training: base.training,
@@ -92,13 +108,33 @@ pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
     Ok(Packed { manifest, gguf, groups, pieces: [before, kept.len()] })
 }
 
-fn golden(gguf: &[u8], base: &Base) -> Result<Golden> {
-    let open = || -> Result<Loader> {
-        let mut loader = Loader::new("pack", Some(gguf.len() as u64), base.config.clone())?;
-        loader.push(gguf)?;
-        Ok(loader)
+fn loader(gguf: &[u8], config: &IntentConfig) -> Result<Loader> {
+    let mut loader = Loader::new("pack", Some(gguf.len() as u64), config.clone())?;
+    loader.push(gguf)?;
+    Ok(loader)
+}
+
+/// Puts the threshold into `config` and says where it comes from.
+fn set_threshold(config: &mut IntentConfig, gguf: &[u8], threshold: Threshold) -> Result<Value> {
+    let origin = match threshold {
+        Threshold::OfBase => serde_json::to_value(Origin::Configuration),
+        Threshold::Given(threshold) => {
+            config.threshold = threshold;
+            serde_json::to_value(Origin::Argument)
+        }
+        Threshold::UnsafeLocal(limit) => {
+            let sample = calibration(CalibrationPart::Threshold)?;
+            let mut evaluator = Evaluator::new("pack", loader(gguf, config)?.finish()?);
+            evaluator.read(&sample.messages, || {})?;
+            let found = evaluator.limit_unsafe_local(&sample, limit)?.ok_or_else(|| {
+                let detail = format!("no threshold keeps the rate at {limit} or less on {}", sample.name);
+                IntentError::argument("--unsafe-local", detail)
+            })?;
+            config.threshold = evaluator.config().threshold;
+            serde_json::to_value(found)
+        }
     };
-    golden::measure(&mut open()?.exact().finish_encoder()?, &mut open()?.finish_encoder()?)
+    origin.map_err(|error| IntentError::data("threshold_from", error))
 }
 
 /// Byte ranges of at most [`MAX_FILE_BYTES`].
