@@ -45,6 +45,14 @@ test('every code of the engine is in the package’s table', async () => {
   for (const code of codes) assert.ok(Object.hasOwn(ERROR_CODES, code), code);
 });
 
+test('the limit of a manifest is the engine’s', async () => {
+  // Imported by its address: the types of this module need a browser's Worker.
+  const { MAX_MANIFEST_BYTES } = await import(pathToFileURL(join(ROOT, 'pkg/engine/model-source.js')).href);
+  const rust = readFileSync(join(ROOT, 'src/pack/manifest.rs'), 'utf8');
+  const [, megabytes] = /MAX_MANIFEST_BYTES: usize = (\d+) << 20;/.exec(rust) ?? [];
+  assert.equal(MAX_MANIFEST_BYTES, Number(megabytes) * 1024 * 1024);
+});
+
 test('the package’s README explains every code in the table’s words', async () => {
   const { ERROR_CODES } = await import('../../../pkg/index.js');
   const readme = readFileSync(join(ROOT, 'pkg/README.md'), 'utf8');
