@@ -515,11 +515,11 @@ fn bases_that_do_not_fit_are_refused() {
         (error.code(), error.to_string())
     };
     for (file, pointer, value, code) in [
-        ("config.json", "/model_type", json!("roberta"), "invalid_data"),
-        ("config.json", "/hidden_act", json!("gelu_new"), "invalid_data"),
+        ("config.json", "/model_type", json!("roberta"), "unsupported_model"),
+        ("config.json", "/hidden_act", json!("gelu_new"), "unsupported_model"),
         ("config.json", "/hidden_size", json!(32), "invalid_data"),
-        ("config.json", "/num_attention_heads", json!(5), "invalid_gguf"),
-        ("config.json", "/max_position_embeddings", json!(1), "invalid_data"),
+        ("config.json", "/num_attention_heads", json!(5), "invalid_config"),
+        ("config.json", "/max_position_embeddings", json!(1), "invalid_config"),
         ("tokenizer.json", "/normalizer/lowercase", json!(false), "invalid_data"),
         ("tokenizer.json", "/model/max_input_chars_per_word", json!(50), "invalid_data"),
         ("tokenizer.json", "/added_tokens", json!([]), "invalid_data"),

@@ -2,7 +2,7 @@
 
 mod attention;
 mod elementwise;
-mod math;
+pub(crate) mod math;
 
 use super::{Backend, Heads, RopeTable, Visible};
 use crate::quant::tile::TiledMatrix;
