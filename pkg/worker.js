@@ -7,6 +7,13 @@
 import { ChunkFeed } from './engine/chunk-feed.js';
 import { Engine } from './engine/engine.js';
 import { toWire } from './protocol.js';
+// What those import in turn, so that all modules are asked for at once, not one level of imports after the other.
+import './engine/byte-source.js';
+import './engine/model-source.js';
+import './engine/progress.js';
+import './engine/wasm.js';
+import './errors.js';
+import './wasm/relayops_intent.js';
 
 /** @typedef {import('./protocol.js').FromWorker} FromWorker */
 /** @typedef {import('./protocol.js').Request} Request */

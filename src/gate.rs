@@ -4,6 +4,8 @@
 //! read ([`Policy`]), and every decision says why. Whatever the rules do not positively allow escalates: an
 //! unknown label, a probability that is not a number, a broken distribution.
 
+use std::sync::OnceLock;
+
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -72,9 +74,52 @@ pub struct Policy {
 pub struct Pattern {
     /// Name, as the reason shows it.
     pub name: String,
-    /// Regular expression, syntax of the `regex` crate.
-    pub regex: String,
+    /// What the text is searched for.
+    pub regex: Expression,
 }
+
+/// A regular expression, syntax of the `regex` crate, as it is written. Copies share what the first check of it compiled:
+/// a configuration is checked wherever it arrives, and compiling costs milliseconds in a browser that has just started.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Expression {
+    source: String,
+    compiled: OnceLock<Regex>,
+}
+
+impl Expression {
+    /// The compiled expression.
+    ///
+    /// # Errors
+    /// Where it is not one.
+    pub fn compile(&self) -> std::result::Result<Regex, regex::Error> {
+        if let Some(compiled) = self.compiled.get() {
+            return Ok(compiled.clone());
+        }
+        let compiled = Regex::new(&self.source)?;
+        Ok(self.compiled.get_or_init(|| compiled).clone())
+    }
+}
+
+impl From<String> for Expression {
+    fn from(source: String) -> Self {
+        Self { source, compiled: OnceLock::new() }
+    }
+}
+
+impl From<Expression> for String {
+    fn from(expression: Expression) -> Self {
+        expression.source
+    }
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Expression {}
 
 impl Policy {
     /// Checks that the patterns compile and that the intents are among `labels`: a misspelt one would quietly stay
@@ -92,7 +137,9 @@ impl Policy {
 
     fn compile(&self) -> Result<Vec<(String, Regex)>> {
         let compile = |(index, pattern): (usize, &Pattern)| {
-            let regex = Regex::new(&pattern.regex)
+            let regex = pattern
+                .regex
+                .compile()
                 .map_err(|error| IntentError::config(format!("policy.patterns[{index}].regex"), error))?;
             Ok((pattern.name.clone(), regex))
         };

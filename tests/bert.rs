@@ -16,7 +16,7 @@ use relayops_intent::encoder::Encoder;
 use relayops_intent::loader::Loader;
 use relayops_intent::pack::IntentConfig;
 use relayops_intent::pack::manifest::MAX_FILE_BYTES;
-use relayops_intent::packing::{self, Settings, formats::Formats};
+use relayops_intent::packing::{self, Settings, Threshold, formats::Formats};
 use relayops_intent::tokenizer::TokenId;
 use relayops_testkit::{LABELS, MINILM, TinyBert, head, real_folder};
 use serde_json::Value;
@@ -99,7 +99,7 @@ fn real(folder: &Path, quant: &str) -> Vec<u8> {
         formats: quant.parse::<Formats>().unwrap(),
         prune_vocabulary: false,
         temperature: None,
-        threshold: None,
+        threshold: Threshold::OfBase,
         origin: None,
         figures: Value::Null,
         command: "a test".to_owned(),

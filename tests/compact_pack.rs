@@ -11,6 +11,14 @@ use serde_json::Value;
 /// Bytes of the whole pack, its manifest included.
 const LIMIT: u64 = 14_000_000;
 
+/// What the pack that ships reaches, rounded down to thousandths: set, accuracy, macro-F1. A pack that takes its place must
+/// be no worse on what it was not chosen by; whoever has a reason to ship a worse one changes these lines and says so.
+const FLOORS: [(&str, f64, f64); 2] = [("held-out", 0.955, 0.955), ("adversarial", 0.894, 0.896)];
+
+/// Messages that must escalate and stay local all the same, of those that must escalate: the adversarial set and the half
+/// of dev.jsonl that thresholds are chosen on together. A share of 0.02 is wanted; the pack that ships has 12 of 404.
+const UNSAFE_LOCAL: f64 = 12.0 / 404.0;
+
 /// Equal, numbers but for what another platform's `exp` and `ln` may change.
 fn assert_same(at: &str, stated: &Value, printed: &Value) {
     match (stated, printed) {
@@ -45,6 +53,27 @@ fn the_manifests_figures_are_what_eval_prints() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_same("figures", &manifest.figures, &condense(&printed));
+}
+
+/// Of the figures that the manifest states, which another test has printed again.
+#[test]
+fn the_pack_is_no_worse_than_the_one_before() {
+    let loader = builtin::compact().unwrap();
+    let sets = loader.manifest().figures.as_array().unwrap();
+    let stated = |name: &str| sets.iter().find(|figures| figures["set"] == name).unwrap();
+    for (set, accuracy, macro_f1) in FLOORS {
+        for (name, floor) in [("accuracy", accuracy), ("macro_f1", macro_f1)] {
+            let value = stated(set)[name].as_f64().unwrap();
+            assert!(value >= floor, "{set}: {name} {value} is below {floor}");
+        }
+    }
+    let pooled = ["adversarial", "dev-calibrate"].map(stated);
+    let [kept, must] = ["unsafe_local", "must_escalate"]
+        .map(|name| pooled.iter().map(|figures| figures[name].as_u64().unwrap()).sum::<u64>());
+    assert!(
+        kept as f64 <= UNSAFE_LOCAL * must as f64,
+        "{kept} of {must} messages that must escalate stay local"
+    );
 }
 
 #[test]

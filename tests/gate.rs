@@ -165,6 +165,18 @@ fn a_callers_mistakes_are_errors() {
 }
 
 #[test]
+fn patterns_are_written_as_they_were_read() {
+    let config = IntentConfig::default();
+    let json = serde_json::to_value(&config).unwrap();
+    assert!(json["policy"]["patterns"][0]["regex"].is_string(), "{json}");
+    let again = IntentConfig::from_json(&json.to_string()).unwrap();
+    assert_eq!(again, config);
+    let mut other = json;
+    other["policy"]["patterns"][0]["regex"] = "x".into();
+    assert_ne!(IntentConfig::from_json(&other.to_string()).unwrap(), config);
+}
+
+#[test]
 fn configurations_that_cant_work_are_refused_by_field() {
     let base = serde_json::to_value(IntentConfig::default()).unwrap();
     for (pointer, value, field) in [

@@ -358,6 +358,41 @@ fn a_taken_port_is_an_io_error_with_the_address() {
     assert!(error.to_string().contains(&site.address.to_string()), "{error}");
 }
 
+/// The whole answer to a request, head and body, on a connection that stays open.
+fn answer(stream: &mut TcpStream, path: &str) -> Vec<u8> {
+    // In one piece, or it would wait itself.
+    let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let (mut answer, mut chunk) = (Vec::new(), [0; 65_536]);
+    loop {
+        let text = String::from_utf8_lossy(&answer);
+        if let Some((head, _)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            if answer.len() >= head.len() + 4 + length.parse::<usize>().unwrap() {
+                return answer;
+            }
+        }
+        let count = stream.read(&mut chunk).unwrap();
+        assert!(count > 0, "the connection ended");
+        answer.extend_from_slice(&chunk[..count]);
+    }
+}
+
+/// Without `TCP_NODELAY` about every third answer waits for the 40 ms of a delayed acknowledgement.
+#[test]
+fn answers_do_not_wait_for_acknowledgements() {
+    const DELAYED: Duration = Duration::from_millis(38);
+    let site = Site::start();
+    let mut stream = TcpStream::connect(site.address).unwrap();
+    let late = |_: &usize| {
+        let start = Instant::now();
+        answer(&mut stream, "/pkg/index.js");
+        start.elapsed() >= DELAYED
+    };
+    let late = (0..100).filter(late).count();
+    assert!(late <= 10, "{late} of 100 answers took longer than {DELAYED:?}");
+}
+
 #[test]
 fn shutdown_lets_a_transfer_end_and_takes_no_new_one() {
     let folder = folder();

@@ -67,16 +67,27 @@ export async function fetchOk(url, signal) {
 
 /**
  * @param {string} url
+ * @param {number} limit Most bytes it may have; reading ends with the chunk that goes beyond.
  * @returns {Promise<Uint8Array>}
- * @throws {IntentError} `network`
+ * @throws {IntentError} `network`, `invalid_pack`
  */
-export async function fetchBytes(url) {
-  const response = await fetchOk(url);
-  try {
-    return new Uint8Array(await response.arrayBuffer());
-  } catch (error) {
-    throw new IntentError('network', `${url}: ${describe(error)}`, { cause: error });
+export async function fetchBytes(url, limit) {
+  const { chunks } = await openUrl(url);
+  /** @type {Uint8Array[]} */
+  const parts = [];
+  let length = 0;
+  for await (const chunk of chunks) {
+    length += chunk.byteLength;
+    if (length > limit) throw new IntentError('invalid_pack', `${url}: has more than the ${limit} bytes allowed`);
+    parts.push(chunk);
   }
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.byteLength;
+  }
+  return bytes;
 }
 
 /**

@@ -14,6 +14,9 @@ import { fetchBytes, openSource, openUrl } from './byte-source.js';
 /** @typedef {import('./wasm-module.d.ts').Classifier} Classifier */
 /** @typedef {import('./wasm-module.d.ts').WasmModule} WasmModule */
 
+/** Most bytes of a manifest: the engine's own limit, applied before it is there. */
+export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+
 /**
  * A model whose first bytes have been asked for.
  *
@@ -44,7 +47,7 @@ export async function openModel(source, feed, config) {
   }
   // At once, because their addresses are known before the manifest is read.
   const early = Object.entries(source.files).map(([path, url]) => [path, settled(openUrl(url))]);
-  const manifest = await fetchBytes(source.manifest);
+  const manifest = await fetchBytes(source.manifest, MAX_MANIFEST_BYTES);
   return { start: (engine) => startPack(source, manifest, Object.fromEntries(early), engine) };
 }
 

@@ -17,7 +17,7 @@ use crate::pack::manifest::{MAX_FILE_BYTES, sha256};
 use crate::pack::{IntentConfig, Manifest, check_threshold};
 use crate::packing::decoder::{self, Source};
 use crate::packing::formats::{Formats, GroupReport, format_name};
-use crate::packing::{self, Settings};
+use crate::packing::{self, Settings, Threshold};
 use crate::train::lora::{Base, resolve};
 use crate::{IntentError, Result};
 
@@ -58,8 +58,12 @@ pub(super) struct PackArgs {
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
     /// Least confidence that stays local, 0 to 1 [default: "threshold" in intent.json].
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", conflicts_with = "max_unsafe")]
     threshold: Option<f32>,
+    /// Encoders: choose the threshold as `eval --max-unsafe` does, on the messages of dev.jsonl whose id leaves 2 when
+    /// divided by 4, which no temperature is fitted on.
+    #[arg(long, value_name = "R")]
+    max_unsafe: Option<f64>,
     /// JSON file that says where the weights come from: {"base", "sha256", "licence", "notices"}
     /// [default: "origin" in intent.json; for Qwen2 what the catalog of `fetch` or the adapter know].
     #[arg(long, value_name = "FILE")]
@@ -80,6 +84,7 @@ struct Summary {
     name: String,
     bytes: u64,
     identity: String,
+    threshold: f32,
     tolerance: f32,
     files: usize,
     /// Of an encoder's vocabulary.
@@ -122,9 +127,6 @@ fn is_encoder(base: &Path) -> bool {
 }
 
 fn settings(args: &PackArgs, name: &str, formats: Formats) -> Result<Settings> {
-    if let Some(threshold) = args.threshold {
-        check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
-    }
     let name = args.name.as_deref().unwrap_or(name).to_owned();
     let formats = match &args.quant {
         Some(quant) => formats.changed(quant)?,
@@ -136,7 +138,7 @@ fn settings(args: &PackArgs, name: &str, formats: Formats) -> Result<Settings> {
         formats,
         prune_vocabulary: args.prune_vocabulary,
         temperature: args.temperature,
-        threshold: args.threshold,
+        threshold: threshold(args)?,
         origin: args.origin.as_deref().map(read).transpose()?,
         figures: args.figures.as_deref().map(read).transpose()?.unwrap_or(Value::Null),
         max_file_bytes: args.max_file_bytes,
@@ -177,6 +179,22 @@ fn pack_decoder(args: &PackArgs) -> Result<Summary> {
     summary(&written.manifest, &written.groups, None)
 }
 
+fn threshold(args: &PackArgs) -> Result<Threshold> {
+    Ok(match (args.threshold, args.max_unsafe) {
+        (Some(threshold), _) => {
+            check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
+            Threshold::Given(threshold)
+        }
+        (None, Some(limit)) => {
+            if !(0.0..=1.0).contains(&limit) {
+                return Err(IntentError::argument("--max-unsafe", format!("{limit} is not between 0 and 1")));
+            }
+            Threshold::MaxUnsafe(limit)
+        }
+        (None, None) => Threshold::OfBase,
+    })
+}
+
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(|error| IntentError::io(path.display(), error))?;
     serde_json::from_str(&text).map_err(|error| IntentError::data(path.display().to_string(), error))
@@ -199,6 +217,9 @@ fn command(args: &PackArgs, name: &str, formats: &Formats) -> String {
     command += &flag("--prune-vocabulary", args.prune_vocabulary);
     command += &number("--temperature", args.temperature);
     command += &number("--threshold", args.threshold);
+    if let Some(limit) = args.max_unsafe {
+        command += &format!(" --max-unsafe {limit}");
+    }
     command += &path("--origin", &args.origin);
     command += &path("--figures", &args.figures);
     if args.max_file_bytes != MAX_FILE_BYTES {
@@ -221,6 +242,7 @@ fn summary(manifest: &Manifest, groups: &[GroupReport], pieces: Option<[usize; 2
         name: manifest.name.clone(),
         bytes: manifest.total_bytes() + json.len() as u64,
         identity: sha256(json.as_bytes()),
+        threshold: manifest.config.threshold,
         tolerance: manifest.golden.tolerance,
         files: manifest.files.len(),
         pieces: pieces.map(|pieces| pieces[1]),
@@ -249,10 +271,11 @@ fn table(summary: &Summary) -> String {
     let pieces = summary.pieces.zip(summary.pieces_of_base);
     let pieces = pieces.map_or_else(String::new, |(pieces, of)| format!("{pieces} of {of} pieces, "));
     format!(
-        "{table}\n{}: {} bytes in {} files with its manifest, {pieces}golden tolerance {}\nSHA-256 of pack.json: {}",
+        "{table}\n{}: {} bytes in {} files with its manifest, {pieces}threshold {}, golden tolerance {}\nSHA-256 of pack.json: {}",
         summary.name,
         summary.bytes,
         summary.files + 1,
+        summary.threshold,
         summary.tolerance,
         summary.identity
     )

@@ -73,7 +73,7 @@ impl Rules {
         let invalid = |error| IntentError::data(file, error);
         let all = [money.other_sense, money.rule_1, money.other_language];
         let config = IntentConfig::default();
-        let secrets = config.policy.patterns.iter().map(|pattern| Regex::new(&pattern.regex));
+        let secrets = config.policy.patterns.iter().map(|pattern| pattern.regex.compile());
         Ok(Self {
             file: file.to_owned(),
             money: Regex::new(&money.pattern).map_err(invalid)?,

@@ -2,8 +2,8 @@
 //!
 //! [`sets`] holds labelled messages, [`Evaluator`] asks a model about each text once, [`Evaluation`] is what comes out:
 //! the object that `eval --json` prints. The formulas are pure functions in [`metrics`]. [`temperature`], [`sgr`] and
-//! [`sweep`] fit what is fitted, on the development set's calibration half and on nothing else. [`identity`] says
-//! which model it was. [`report`] draws.
+//! [`sweep`] fit what is fitted, each on its part of the development set's calibration half and on nothing else.
+//! [`identity`] says which model it was. [`report`] draws.
 
 pub mod cross_validation;
 mod evaluation;

@@ -37,6 +37,10 @@ pub struct Manifest {
     pub origin: Origin,
     /// Labels, prompt, calibration and policy.
     pub config: IntentConfig,
+    /// Where `config.threshold` comes from: `{"kind": "argument"}`, `{"kind": "configuration"}` (the base's) or what it was
+    /// fitted on. Not interpreted.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub threshold_from: Value,
     /// Byte ranges of one GGUF file, in order.
     pub files: Vec<PackFile>,
     /// What every backend must answer.
@@ -80,8 +84,11 @@ pub struct PackFile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Golden {
-    /// Largest difference of a log-probability.
+    /// Largest difference of a log-probability for backends that add in the order of this engine's kernels.
     pub tolerance: f32,
+    /// The same for backends that add in another order or round otherwise; [`tolerance`](Self::tolerance) where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance_other_order: Option<f32>,
     /// The messages.
     pub vectors: Vec<GoldenVector>,
 }
@@ -92,7 +99,8 @@ pub struct Golden {
 pub struct GoldenVector {
     /// The message.
     pub text: String,
-    /// Natural log-probability of each label, uncalibrated, of the stored weights without any further rounding.
+    /// Natural log-probability of each label, uncalibrated, as this engine answers: of the stored weights and activations
+    /// rounded to 8 bits.
     pub log_probabilities: Vec<f32>,
 }
 
@@ -171,9 +179,12 @@ impl Manifest {
 
     fn check_golden(&self) -> Result<()> {
         let golden = &self.golden;
-        if !(golden.tolerance.is_finite() && golden.tolerance > 0.0) {
-            let detail = format!("{} is not a positive number", golden.tolerance);
-            return Err(IntentError::pack("golden.tolerance", detail));
+        let other = golden.tolerance_other_order.unwrap_or(golden.tolerance);
+        for (field, tolerance) in [("tolerance", golden.tolerance), ("tolerance_other_order", other)] {
+            if !(tolerance.is_finite() && tolerance > 0.0) {
+                let detail = format!("{tolerance} is not a positive number");
+                return Err(IntentError::pack(format!("golden.{field}"), detail));
+            }
         }
         if !(1..=MAX_GOLDEN).contains(&golden.vectors.len()) {
             let detail = format!("{} is not 1 to {MAX_GOLDEN}", golden.vectors.len());

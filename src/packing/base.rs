@@ -9,38 +9,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::gate::Policy;
-use crate::model::bert::MAX_POSITIONS;
 use crate::pack::IntentConfig;
 use crate::pack::manifest::Origin;
 use crate::tokenizer::word_piece::MAX_WORD_CHARS;
+use crate::train::bert::BertConfig;
 use crate::{IntentError, Result};
-
-/// `config.json`, as far as it matters here.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Sizes {
-    model_type: String,
-    hidden_act: String,
-    #[serde(default = "absolute")]
-    position_embedding_type: String,
-    /// Width of the residual stream.
-    pub hidden_size: usize,
-    /// Transformer layers.
-    pub num_hidden_layers: usize,
-    /// Attention heads.
-    pub num_attention_heads: usize,
-    /// Width of the feed-forward layer.
-    pub intermediate_size: usize,
-    /// Longest sequence.
-    pub max_position_embeddings: usize,
-    /// Token types.
-    pub type_vocab_size: usize,
-    /// Epsilon of the norms.
-    pub layer_norm_eps: f32,
-}
-
-fn absolute() -> String {
-    "absolute".to_owned()
-}
 
 /// `intent.json`: what training adds to the base.
 #[derive(Debug, Clone, Deserialize)]
@@ -75,7 +48,7 @@ pub struct Vocabulary {
 /// A base folder, read and checked.
 pub struct Base {
     /// Sizes.
-    pub sizes: Sizes,
+    pub sizes: BertConfig,
     /// Vocabulary.
     pub vocabulary: Vocabulary,
     /// Labels, temperature, threshold, policy.
@@ -91,10 +64,10 @@ impl Base {
     /// Reads a folder.
     ///
     /// # Errors
-    /// `io`, `invalid_data` naming file and field.
+    /// `io`, `invalid_data` naming file and field, and as [`BertConfig::from_json`].
     pub fn read(folder: &Path) -> Result<Self> {
-        let sizes: Sizes = json(&folder.join("config.json"))?;
-        sizes.check(&folder.join("config.json"))?;
+        let path = folder.join("config.json");
+        let sizes = BertConfig::from_json(&text(&path)?, &path.display().to_string())?;
         let vocabulary = Vocabulary::read(&folder.join("tokenizer.json"))?;
         let intent: Intent = json(&folder.join("intent.json"))?;
         let config = IntentConfig {
@@ -132,37 +105,6 @@ impl Base {
         }
         let values = tensor.to_dtype(DType::F32).and_then(|tensor| tensor.flatten_all()?.to_vec1());
         values.map_err(|error| IntentError::data(place(), error))
-    }
-}
-
-impl Sizes {
-    fn check(&self, path: &Path) -> Result<()> {
-        let place = |field: &str| format!("{}: {field}", path.display());
-        for (field, value, expected) in [
-            ("model_type", &self.model_type, "bert"),
-            ("hidden_act", &self.hidden_act, "gelu"),
-            ("position_embedding_type", &self.position_embedding_type, "absolute"),
-        ] {
-            if value != expected {
-                return Err(IntentError::data(place(field), format!("{value:?}; {expected:?} is run")));
-            }
-        }
-        for (field, value, limit) in [
-            ("hidden_size", self.hidden_size, 1 << 14),
-            ("num_hidden_layers", self.num_hidden_layers, 1 << 8),
-            ("num_attention_heads", self.num_attention_heads, 1 << 8),
-            ("intermediate_size", self.intermediate_size, 1 << 16),
-            ("type_vocab_size", self.type_vocab_size, 1 << 8),
-        ] {
-            if !(1..=limit).contains(&value) {
-                return Err(IntentError::data(place(field), format!("{value} is not 1 to {limit}")));
-            }
-        }
-        if !(3..=MAX_POSITIONS).contains(&self.max_position_embeddings) {
-            let detail = format!("{} is not 3 to {MAX_POSITIONS}", self.max_position_embeddings);
-            return Err(IntentError::data(place("max_position_embeddings"), detail));
-        }
-        Ok(())
     }
 }
 
@@ -233,7 +175,10 @@ struct Added {
     content: String,
 }
 
+fn text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| IntentError::io(path.display(), error))
+}
+
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(|error| IntentError::io(path.display(), error))?;
-    serde_json::from_str(&text).map_err(|error| IntentError::data(path.display().to_string(), error))
+    serde_json::from_str(&text(path)?).map_err(|error| IntentError::data(path.display().to_string(), error))
 }

@@ -10,8 +10,9 @@ use serde_json::Value as Json;
 
 use super::formats::{Account, Formats, Group, GroupReport};
 use super::shards::Shards;
-use super::{Settings, golden, merge};
+use super::{Settings, Threshold, golden, merge};
 use crate::adapter::{Adapter, AdapterFiles, Projection};
+use crate::eval::identity::Origin as Calibration;
 use crate::fetch::{Artifact, CATALOG};
 use crate::gguf::write::{ALIGNMENT, Listed, header};
 use crate::gguf::{Gguf, Metadata};
@@ -88,7 +89,13 @@ pub fn pack(
     }
     let mut config = adapter.map_or(config, |files| files.intent.config.clone());
     config.temperature = settings.temperature.unwrap_or(config.temperature);
-    config.threshold = settings.threshold.unwrap_or(config.threshold);
+    let threshold_from = match settings.threshold {
+        Threshold::Given(threshold) => {
+            config.threshold = threshold;
+            Calibration::Argument
+        }
+        _ => Calibration::Configuration,
+    };
     config.check()?;
     let origin = match &settings.origin {
         Some(origin) => origin.clone(),
@@ -119,6 +126,8 @@ pub fn pack(
         architecture: "qwen2".to_owned(),
         licence: origin.licence.clone(),
         origin,
+        threshold_from: serde_json::to_value(threshold_from)
+            .map_err(|error| IntentError::data("threshold_from", error))?,
         golden: ask(out, &files, &config)?,
         config,
         files,
@@ -145,8 +154,14 @@ fn check(settings: &Settings) -> Result<()> {
             format!("{temperature} is not a positive number"),
         ));
     }
-    if let Some(threshold) = settings.threshold {
-        check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
+    match settings.threshold {
+        Threshold::Given(threshold) => {
+            check_threshold(threshold).map_err(|detail| IntentError::argument("--threshold", detail))?;
+        }
+        Threshold::MaxUnsafe(_) => {
+            return Err(IntentError::argument("--max-unsafe", "is for encoders; use that of `eval`"));
+        }
+        Threshold::OfBase => {}
     }
     settings.check_max_file_bytes()
 }

@@ -18,11 +18,15 @@ mod weights;
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::dataset::CalibrationPart;
+use crate::eval::Evaluator;
+use crate::eval::identity::Origin;
+use crate::eval::sets::calibration;
 use crate::loader::Loader;
-use crate::pack::Manifest;
-use crate::pack::manifest::{FORMAT, Golden, MANIFEST, MAX_FILE_BYTES, Origin, PackFile, sha256};
+use crate::pack::manifest::{self, FORMAT, MANIFEST, MAX_FILE_BYTES, PackFile, sha256};
+use crate::pack::{IntentConfig, Manifest};
 use crate::{IntentError, Result};
 use base::Base;
 use formats::{Formats, GroupReport};
@@ -38,10 +42,10 @@ pub struct Settings {
     pub prune_vocabulary: bool,
     /// Temperature of the calibration; else what base or adapter say.
     pub temperature: Option<f32>,
-    /// Least confidence that stays local; else what base or adapter say.
-    pub threshold: Option<f32>,
+    /// Least confidence that stays local.
+    pub threshold: Threshold,
     /// Where the weights come from; else what the base says.
-    pub origin: Option<Origin>,
+    pub origin: Option<manifest::Origin>,
     /// What `eval --json` printed of these very weights; the manifest keeps what [`figures::condense`] leaves of it.
     pub figures: Value,
     /// The command, for the manifest.
@@ -58,6 +62,18 @@ impl Settings {
         let detail = format!("{} is not 1 to {MAX_FILE_BYTES}", self.max_file_bytes);
         Err(IntentError::argument("--max-file-bytes", detail))
     }
+}
+
+/// How the threshold comes about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Threshold {
+    /// What the base says.
+    OfBase,
+    /// The caller's.
+    Given(f32),
+    /// The one that [`choose`](crate::eval::sweep::choose) takes for at most this share of the messages that must escalate
+    /// staying local, on the part of the development set that thresholds are chosen on.
+    MaxUnsafe(f64),
 }
 
 /// A finished pack, not yet written.
@@ -80,9 +96,6 @@ pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
     settings.check_max_file_bytes()?;
     let mut base = Base::read(folder)?;
     base.config.temperature = settings.temperature.unwrap_or(base.config.temperature);
-    if let Some(threshold) = settings.threshold {
-        base.config.threshold = threshold;
-    }
     let before = base.vocabulary.pieces.len();
     let (vocabulary, kept) = if settings.prune_vocabulary {
         vocabulary::prune(&base.vocabulary)?
@@ -95,7 +108,9 @@ pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
             "is missing, here and in the base's intent.json: name, SHA-256, licence and notices of the base";
         IntentError::argument("--origin", detail)
     })?;
-    let golden = ask(&gguf, &base)?;
+    let threshold_from = set_threshold(&mut base.config, &gguf, settings.threshold)?;
+    let open = || loader(&gguf, &base.config);
+    let golden = golden::measure(&mut open()?.exact().finish_encoder()?, &mut open()?.finish_encoder()?)?;
     let manifest = Manifest {
         format: FORMAT,
         name: settings.name,
@@ -103,6 +118,7 @@ pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
         licence: origin.licence.clone(),
         origin,
         config: base.config,
+        threshold_from,
         files: files(&gguf, settings.max_file_bytes)?,
         golden,
         training: base.training,
@@ -113,14 +129,41 @@ pub fn pack(folder: &Path, settings: Settings) -> Result<Packed> {
     Ok(Packed { manifest, gguf, groups, pieces: [before, kept.len()] })
 }
 
-fn ask(gguf: &[u8], base: &Base) -> Result<Golden> {
-    let answers = |exact: bool| -> Result<Vec<Vec<f32>>> {
-        let mut loader = Loader::new("pack", Some(gguf.len() as u64), base.config.clone())?;
-        loader.push(gguf)?;
-        let mut encoder = if exact { loader.exact() } else { loader }.finish_encoder()?;
-        golden::ENCODER.iter().map(|text| encoder.log_probabilities(text)).collect()
+fn loader(gguf: &[u8], config: &IntentConfig) -> Result<Loader> {
+    let mut loader = Loader::new("pack", Some(gguf.len() as u64), config.clone())?;
+    loader.push(gguf)?;
+    Ok(loader)
+}
+
+/// Puts the threshold into `config` and says where it comes from.
+fn set_threshold(config: &mut IntentConfig, gguf: &[u8], threshold: Threshold) -> Result<Value> {
+    let origin = match threshold {
+        Threshold::OfBase => serde_json::to_value(Origin::Configuration),
+        Threshold::Given(threshold) => {
+            config.threshold = threshold;
+            serde_json::to_value(Origin::Argument)
+        }
+        Threshold::MaxUnsafe(limit) => {
+            let sample = calibration(CalibrationPart::Threshold)?;
+            let mut evaluator = Evaluator::new("pack", loader(gguf, config)?.finish()?);
+            evaluator.read(&sample.messages, || {})?;
+            let choice = evaluator.choose(&sample, limit)?.clone();
+            let Some(chosen) = &choice.figures else {
+                let detail = format!("no threshold keeps the rate at {limit} or less on {}", sample.name);
+                return Err(IntentError::argument("--max-unsafe", detail));
+            };
+            config.threshold = evaluator.config().threshold;
+            Ok(json!({
+                "kind": "fitted",
+                "on": sample.name,
+                "n": choice.n,
+                "max_unsafe": limit,
+                "must_escalate": chosen.must_escalate,
+                "unsafe_local": chosen.unsafe_local,
+            }))
+        }
     };
-    Ok(golden::compare(&golden::ENCODER, &answers(true)?, &answers(false)?))
+    origin.map_err(|error| IntentError::data("threshold_from", error))
 }
 
 /// Byte ranges of at most `limit`.

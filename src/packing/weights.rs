@@ -113,6 +113,8 @@ pub(super) fn gguf(
 
 fn metadata(base: &Base, name: &str, vocabulary: &Vocabulary) -> Result<Vec<(&'static str, Value)>> {
     let sizes = &base.sizes;
+    #[expect(clippy::cast_possible_truncation, reason = "GGUF files have it in single precision")]
+    let epsilon = sizes.layer_norm_eps as f32;
     let number = |value: usize| {
         u32::try_from(value).map(Value::U32).map_err(|error| IntentError::data("config.json", error))
     };
@@ -131,7 +133,7 @@ fn metadata(base: &Base, name: &str, vocabulary: &Vocabulary) -> Result<Vec<(&'s
         ("bert.embedding_length", number(sizes.hidden_size)?),
         ("bert.feed_forward_length", number(sizes.intermediate_size)?),
         ("bert.attention.head_count", number(sizes.num_attention_heads)?),
-        ("bert.attention.layer_norm_epsilon", Value::F32(sizes.layer_norm_eps)),
+        ("bert.attention.layer_norm_epsilon", Value::F32(epsilon)),
         ("bert.attention.causal", Value::Bool(false)),
         ("bert.pooling_type", number(POOLING_MEAN)?),
         (

@@ -44,7 +44,7 @@ fn settings(quant: &str) -> Settings {
         formats: Formats::decoder().changed(quant).unwrap(),
         prune_vocabulary: false,
         temperature: None,
-        threshold: None,
+        threshold: Threshold::OfBase,
         origin: Some(origin()),
         figures: Value::Null,
         command: "a test".to_owned(),
@@ -73,7 +73,7 @@ fn adapter(base: &Path) -> AdapterFiles {
     let intent = Intent {
         base: BaseModel { name: base.name, sha256: base.sha256, licence: None },
         config: IntentConfig { temperature: 1.5, threshold: 0.7, ..default_config() },
-        golden: Golden { tolerance: 1.0, vectors: Vec::new() },
+        golden: Golden { tolerance: 1.0, tolerance_other_order: None, vectors: Vec::new() },
         training: json!({ "seed": 13 }),
     };
     let tensors = adapter.to_safetensors(Precision::F32).unwrap();
@@ -189,7 +189,7 @@ fn a_pack_has_the_adapters_configuration_unless_told_otherwise() {
     assert_eq!(*loader.manifest(), manifest);
     let classifier = loader.finish().unwrap();
     assert_eq!(classifier.info().stage, "tiny");
-    let changed = Settings { temperature: Some(2.5), threshold: Some(0.25), ..settings("q8_0") };
+    let changed = Settings { temperature: Some(2.5), threshold: Threshold::Given(0.25), ..settings("q8_0") };
     case.pack(changed).unwrap();
     let classifier = case.load(false);
     assert_eq!((classifier.config().temperature, classifier.config().threshold), (2.5, 0.25));
@@ -373,7 +373,7 @@ fn what_cannot_become_a_pack_is_refused_by_name() {
         (&|s| s.name = "Tiny!".to_owned(), "--name"),
         (&|s| s.prune_vocabulary = true, "--prune-vocabulary"),
         (&|s| s.temperature = Some(0.0), "--temperature"),
-        (&|s| s.threshold = Some(1.5), "--threshold"),
+        (&|s| s.threshold = Threshold::Given(1.5), "--threshold"),
         (&|s| s.origin = None, "--origin"),
         (&|s| s.max_file_bytes = MAX_FILE_BYTES + 1, "--max-file-bytes"),
         (&|s| s.max_file_bytes = 100, "--max-file-bytes"),

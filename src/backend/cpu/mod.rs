@@ -3,7 +3,7 @@
 mod attention;
 mod elementwise;
 mod low_rank;
-mod math;
+pub(crate) mod math;
 
 use super::{Backend, Heads, RopeTable, Visible};
 use crate::quant::tile::TiledMatrix;

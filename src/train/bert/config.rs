@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::model::bert::MAX_POSITIONS;
 use crate::{IntentError, Result};
 
 /// The sizes of an encoder, as Hugging Face writes them; fields that do not matter here are left alone.
@@ -68,21 +69,20 @@ impl BertConfig {
     }
 
     fn check_sizes(&self, file: &str) -> Result<()> {
+        // A message is at least a token between two control tokens.
         let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("intermediate_size", self.intermediate_size),
-            ("max_position_embeddings", self.max_position_embeddings),
-            ("type_vocab_size", self.type_vocab_size),
+            ("vocab_size", self.vocab_size, 1..=1 << 24),
+            ("hidden_size", self.hidden_size, 1..=1 << 14),
+            ("num_hidden_layers", self.num_hidden_layers, 1..=1 << 8),
+            ("num_attention_heads", self.num_attention_heads, 1..=1 << 8),
+            ("intermediate_size", self.intermediate_size, 1..=1 << 16),
+            ("max_position_embeddings", self.max_position_embeddings, 3..=MAX_POSITIONS),
+            ("type_vocab_size", self.type_vocab_size, 1..=1 << 8),
         ];
-        for (field, size) in sizes {
-            if size == 0 || size > 1 << 24 {
-                return Err(IntentError::config(
-                    format!("{file}: {field}"),
-                    format!("{size} is not a possible size"),
-                ));
+        for (field, size, range) in sizes {
+            if !range.contains(&size) {
+                let detail = format!("{size} is not {} to {}", range.start(), range.end());
+                return Err(IntentError::config(format!("{file}: {field}"), detail));
             }
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
@@ -116,6 +116,7 @@ mod tests {
             ("position_embedding_type", "relative_key".into(), "unsupported_model"),
             ("hidden_size", 0.into(), "invalid_config"),
             ("num_attention_heads", 3.into(), "invalid_config"),
+            ("max_position_embeddings", 2.into(), "invalid_config"),
             ("layer_norm_eps", 0.into(), "invalid_config"),
             ("vocab_size", "many".into(), "invalid_config"),
         ] {

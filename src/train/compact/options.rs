@@ -143,34 +143,8 @@ impl Hyperparameters {
     /// # Errors
     /// `invalid_argument` naming the option.
     pub fn check(&self) -> Result<()> {
-        let shares = [
-            ("--noise", self.noise, true),
-            ("--warmup", self.warmup, true),
-            ("--label-smoothing", self.label_smoothing, false),
-            ("--dropout", self.dropout, false),
-            ("--ema", self.ema, false),
-        ];
-        for (option, value, one) in shares {
-            if !((0.0..1.0).contains(&value) || (one && value == 1.0)) {
-                let range = if one { "0..=1" } else { "0..1" };
-                return Err(IntentError::argument(option, format!("{value} is not in {range}")));
-            }
-        }
-        let positive = [
-            ("--contrastive-temperature", self.contrastive_temperature, true),
-            ("--encoder-rate", self.encoder_rate, false),
-            ("--head-rate", self.head_rate, true),
-            ("--layer-decay", self.layer_decay, true),
-            ("--contrastive", self.contrastive, false),
-            ("--r-drop", self.r_drop, false),
-            ("--adversarial", self.adversarial, false),
-        ];
-        for (option, value, strictly) in positive {
-            if !(value.is_finite() && value >= 0.0 && (value > 0.0 || !strictly)) {
-                let range = if strictly { "above 0" } else { "0 or above" };
-                return Err(IntentError::argument(option, format!("{value} is not {range}")));
-            }
-        }
+        self.check_shares()?;
+        self.check_weights()?;
         if self.epochs == 0 || self.batch == 0 {
             let option = if self.epochs == 0 { "--epochs" } else { "--batch" };
             return Err(IntentError::argument(option, "is 0"));
@@ -185,6 +159,42 @@ impl Hyperparameters {
             return Err(IntentError::argument("--r-drop", "needs --dropout: both passes would be the same"));
         }
         self.optimizer.check()
+    }
+
+    /// What is a share, of some the whole included.
+    fn check_shares(&self) -> Result<()> {
+        for (option, value, whole) in [
+            ("--noise", self.noise, true),
+            ("--warmup", self.warmup, true),
+            ("--label-smoothing", self.label_smoothing, false),
+            ("--dropout", self.dropout, false),
+            ("--ema", self.ema, false),
+        ] {
+            if !((0.0..1.0).contains(&value) || (whole && value == 1.0)) {
+                let range = if whole { "0..=1" } else { "0..1" };
+                return Err(IntentError::argument(option, format!("{value} is not in {range}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rates and weights of terms: not negative, some not zero either.
+    fn check_weights(&self) -> Result<()> {
+        for (option, value, strictly) in [
+            ("--contrastive-temperature", self.contrastive_temperature, true),
+            ("--encoder-rate", self.encoder_rate, false),
+            ("--head-rate", self.head_rate, true),
+            ("--layer-decay", self.layer_decay, true),
+            ("--contrastive", self.contrastive, false),
+            ("--r-drop", self.r_drop, false),
+            ("--adversarial", self.adversarial, false),
+        ] {
+            if !(value.is_finite() && value >= 0.0 && (value > 0.0 || !strictly)) {
+                let range = if strictly { "above 0" } else { "0 or above" };
+                return Err(IntentError::argument(option, format!("{value} is not {range}")));
+            }
+        }
+        Ok(())
     }
 
     /// The average they ask for.

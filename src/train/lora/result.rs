@@ -127,7 +127,7 @@ impl Finished<'_> {
         }
         // Rounded up to hundredths, so that a last bit does not change the file.
         let tolerance = (LEAST.max(SLACK * worst) * 100.0).ceil() / 100.0;
-        Ok(Golden { tolerance, vectors })
+        Ok(Golden { tolerance, tolerance_other_order: None, vectors })
     }
 
     fn training(&self, out: &Path, unfitted: Option<IntentError>) -> Result<serde_json::Value> {

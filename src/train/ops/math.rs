@@ -1,5 +1,7 @@
 //! Loops over slices, written so that the compiler turns them into vector instructions.
 
+pub(super) use crate::backend::cpu::math::{erf, exp};
+
 /// Partial sums that are kept apart, so that a sum is not one chain of dependent additions.
 const LANES: usize = 16;
 
@@ -34,25 +36,6 @@ pub(super) fn sum(a: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum2(a, a, |a, _| f(a))
 }
 
-/// `e^x` to a relative error below 2e-7 on -87..88, clamped outside: range reduction by `ln 2` in two parts, then a
-/// polynomial of degree six (the coefficients of Cephes' `expf`).
-#[inline(always)]
-#[expect(clippy::excessive_precision, reason = "the constants as their source prints them")]
-pub(super) fn exp(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer in the low bits
-    let x = x.clamp(-87.0, 88.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * 0.693_359_375 + n * 2.121_944_4e-4;
-    let mut p = 1.987_569_15e-4_f32;
-    for c in [1.398_199_95e-3, 8.333_451_9e-3, 4.166_579_6e-2, 1.666_666_55e-1, 5.000_000_1e-1] {
-        p = p * r + c;
-    }
-    let p = p * r * r + r + 1.0;
-    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
-    p * f32::from_bits(exponent << 23)
-}
-
 /// Softmax in place.
 pub(super) fn softmax(row: &mut [f32]) {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -74,18 +57,6 @@ pub(super) fn uniform(seed: u64, counter: u64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exp_is_as_precise_as_it_says() {
-        for n in -87_000..88_000i32 {
-            #[expect(clippy::cast_precision_loss, reason = "small")]
-            let x = n as f32 / 1000.0;
-            let exact = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - exact).abs() / exact;
-            assert!(error < 2e-7, "{x}: {error:e}");
-        }
-        assert_eq!(exp(-1000.0), exp(-87.0));
-    }
 
     #[test]
     fn uniform_numbers_are_uniform() {

@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { ChunkFeed } from '../../../pkg/engine/chunk-feed.js';
-import { openSource } from '../../../pkg/engine/byte-source.js';
+import { fetchBytes, openSource } from '../../../pkg/engine/byte-source.js';
 import { MAX_CHUNK_BYTES } from '../../../pkg/protocol.js';
 
 const BODY = Buffer.from(Uint8Array.from({ length: 100_000 }, (_, index) => index % 251));
@@ -25,6 +25,16 @@ function answer(request, response) {
     case '/chunked':
       response.writeHead(200).end(BODY);
       break;
+    case '/endless': {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.on('close', () => void (endlessEnded = true));
+      const more = () => {
+        while (!endlessEnded && response.write(BODY));
+      };
+      response.on('drain', more);
+      more();
+      break;
+    }
     case '/cut':
       response.writeHead(200, { 'content-length': BODY.length }).write(BODY.subarray(0, 5000), () => response.destroy());
       break;
@@ -33,6 +43,8 @@ function answer(request, response) {
   }
 }
 
+/** Whether the answer to `/endless` was broken off. */
+let endlessEnded = false;
 const server = createServer(answer);
 let origin = '';
 before(async () => {
@@ -119,4 +131,16 @@ test('a file that can no longer be read is an io error that names it', async () 
   const blob = /** @type {Blob} */ (/** @type {unknown} */ ({ size: 1000, stream: () => stream }));
   const source = await openSource({ kind: 'blob', blob, name: 'x.gguf' }, NO_FEED);
   await assert.rejects(collect(source.chunks), { code: 'io', message: /^x\.gguf: .*gone/ });
+});
+
+test('a small file is read whole, up to its limit', async () => {
+  assert.deepEqual(Buffer.from(await fetchBytes(`${origin}/plain`, BODY.length)), BODY);
+  const url = `${origin}/plain`;
+  const tooLong = { code: 'invalid_pack', message: `${url}: has more than the ${BODY.length - 1} bytes allowed` };
+  await assert.rejects(fetchBytes(url, BODY.length - 1), tooLong);
+});
+
+test('a small file without an end is broken off', { timeout: 20_000 }, async () => {
+  await assert.rejects(fetchBytes(`${origin}/endless`, 1_000_000), { code: 'invalid_pack' });
+  while (!endlessEnded) await new Promise((resolve) => setTimeout(resolve, 5));
 });

@@ -95,6 +95,19 @@ test('a pack whose file was changed on its way is refused', async () => {
   });
 });
 
+test('a manifest without an end is refused', async () => {
+  await web.withPage(async ({ page, context }) => {
+    const body = Buffer.alloc(4 * 1024 * 1024 + 1, ' ');
+    await context.route('**/models/compact/pack.json', (route) => route.fulfill({ body, contentType: 'application/json' }));
+    const outcome = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      return window.outcome(IntentClassifier.load({ pack: '/pkg/models/compact/' }));
+    });
+    assert.equal(outcome.code, 'invalid_pack');
+    assert.match(outcome.message, /pack\.json: has more than/);
+  });
+});
+
 test('a configuration beside a pack is refused: the pack has its own', async () => {
   await web.withPage(async ({ page }) => {
     const outcome = await page.evaluate(async () => {

@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { allImportsOf, importsOf } from '../lib/imports.js';
 import { ROOT } from '../lib/paths.js';
 
 const INDEX = pathToFileURL(join(ROOT, 'pkg/index.js')).href;
@@ -44,6 +45,14 @@ test('every code of the engine is in the package’s table', async () => {
   for (const code of codes) assert.ok(Object.hasOwn(ERROR_CODES, code), code);
 });
 
+test('the limit of a manifest is the engine’s', async () => {
+  // Imported by its address: the types of this module need a browser's Worker.
+  const { MAX_MANIFEST_BYTES } = await import(pathToFileURL(join(ROOT, 'pkg/engine/model-source.js')).href);
+  const rust = readFileSync(join(ROOT, 'src/pack/manifest.rs'), 'utf8');
+  const [, megabytes] = /MAX_MANIFEST_BYTES: usize = (\d+) << 20;/.exec(rust) ?? [];
+  assert.equal(MAX_MANIFEST_BYTES, Number(megabytes) * 1024 * 1024);
+});
+
 test('the package’s README explains every code in the table’s words', async () => {
   const { ERROR_CODES } = await import('../../../pkg/index.js');
   const readme = readFileSync(join(ROOT, 'pkg/README.md'), 'utf8');
@@ -57,4 +66,17 @@ test('package.json lists every file that the package is made of', () => {
   const present = readdirSync(join(ROOT, 'pkg'), { withFileTypes: true }).map((entry) => entry.name + (entry.isDirectory() ? '/' : ''));
   const unlisted = present.filter((name) => name !== 'package.json' && !files.includes(name));
   assert.deepEqual(unlisted, []);
+});
+
+test('the page asks for all of its modules at once', () => {
+  const html = readFileSync(join(ROOT, 'www/index.html'), 'utf8');
+  const links = Array.from(html.matchAll(/<link rel="modulepreload" href="([^"]+)">/g), (match) => match[1]);
+  const named = links.map((href) => (href.startsWith('/') ? href.slice(1) : posix.join('www', href)));
+  assert.deepEqual(named.toSorted(), [...allImportsOf('www/main.js')].toSorted());
+});
+
+test('the Worker asks for all of its modules at once', () => {
+  const all = allImportsOf('pkg/worker.js');
+  assert.ok(all.has('pkg/wasm/relayops_intent.js'), 'imports are found');
+  assert.deepEqual(importsOf('pkg/worker.js').toSorted(), [...all].toSorted());
 });
