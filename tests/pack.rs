@@ -140,7 +140,7 @@ fn the_threshold_says_where_it_comes_from() {
     let (threshold, from, _) = of(Threshold::Given(0.25));
     assert_eq!((threshold, from), (0.25, json!({ "kind": "argument" })));
 
-    let (threshold, from, packed) = of(Threshold::MaxUnsafe(0.05));
+    let (_, from, packed) = of(Threshold::MaxUnsafe(0.05));
     let sample = calibration(CalibrationPart::Threshold).unwrap();
     let mut evaluator = Evaluator::new("tiny", load(&json_of(&packed), &[&packed.gguf]).unwrap());
     evaluator.read(&sample.messages, || {}).unwrap();

@@ -56,7 +56,7 @@ test('the second model is asked only where compact is unsure, as natively', asyn
         assert.equal(result.stage, result.stages.at(-1)?.stage);
         // What compact says of itself, it says in the cascade.
         assert.deepEqual(result.stages[0].probabilities, compact[place].probabilities);
-        assert.equal(result.stages[0].threshold, index === 0 ? Math.fround(0.89) : 1);
+        assert.equal(result.stages[0].threshold, index === 0 ? Math.fround(0.9) : 1);
       }
     }
     // Sure of itself, sure that it must escalate, and not asked about a card's number.
