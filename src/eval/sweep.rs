@@ -163,7 +163,7 @@ pub fn at(
     })
 }
 
-/// The thresholds in force, then all combinations of [`TABLE`].
+/// The thresholds in force, then all combinations of those of the table.
 ///
 /// # Errors
 /// As [`Evaluator::answers`].
