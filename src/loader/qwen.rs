@@ -58,9 +58,11 @@ fn check_golden(scorer: &mut Scorer<Cpu>, intent: &Intent, backend: &str) -> Res
         let Message::Text(text) = Message::new(&vector.text)? else { continue };
         let scores = scorer.score(&text, false)?;
         let pairs = scores.log_probabilities.iter().zip(&vector.log_probabilities);
-        // Also where one is not a number.
-        if let Some((ours, theirs)) = pairs.into_iter().find(|(a, b)| !((*a - *b).abs() <= golden.tolerance))
-        {
+        let is_off = |(a, b): &(&f32, &f32)| {
+            let off = (*a - *b).abs();
+            off.is_nan() || off > golden.tolerance
+        };
+        if let Some((ours, theirs)) = pairs.into_iter().find(is_off) {
             return Err(IntentError::GoldenMismatch {
                 pack: format!("adapter for {}", intent.base.name),
                 backend: backend.to_owned(),

@@ -87,35 +87,14 @@ pub fn pack(
     if let Some(files) = adapter.filter(|_| !forced) {
         files.intent.check_base(Some(&base.sha256))?;
     }
-    let mut config = adapter.map_or(config, |files| files.intent.config.clone());
-    config.temperature = settings.temperature.unwrap_or(config.temperature);
-    let threshold_from = match settings.threshold {
-        Threshold::Given(threshold) => {
-            config.threshold = threshold;
-            Calibration::Argument
-        }
-        _ => Calibration::Configuration,
-    };
-    config.check()?;
-    let origin = match &settings.origin {
-        Some(origin) => origin.clone(),
-        None => origin(&base, adapter)?,
-    };
+    let (config, threshold_from) = config_of(adapter, config, &settings)?;
+    let origin = settings.origin.clone().map_or_else(|| origin(&base, adapter), Ok)?;
     let tokens = keep_label_rows(&mut base, &config)?;
     let merged = adapter.map(|files| files.adapter(&base.sizes)).transpose()?.unwrap_or_default();
     let plan = plan(&base.sizes, &settings.formats, tokens.len())?;
     let header = header_of(&base.gguf.metadata, &settings.name, &tokens, &plan)?;
 
-    let padded = |tensor: &Planned| tensor.listed.bytes.next_multiple_of(ALIGNMENT) as u64;
-    let total = header.len() as u64 + plan.iter().map(padded).sum::<u64>();
-    let count = total.div_ceil(settings.max_file_bytes);
-    if count > MAX_FILES as u64 {
-        let detail = format!("{total} bytes would be {count} files; a pack has at most {MAX_FILES}");
-        return Err(IntentError::argument("--max-file-bytes", detail));
-    }
-    clear(out)?;
-    let mut shards = Shards::new(out, total, settings.max_file_bytes);
-    shards.write(&header)?;
+    let mut shards = open_shards(out, &header, &plan, settings.max_file_bytes)?;
     drop(header);
     let groups = write_tensors(&mut base.gguf, &plan, &merged, &mut shards, progress)?;
     drop(base);
@@ -166,6 +145,23 @@ fn check(settings: &Settings) -> Result<()> {
     settings.check_max_file_bytes()
 }
 
+/// The adapter's configuration, or the given one, with the calibration that is asked for, and where the threshold is from.
+fn config_of(
+    adapter: Option<&AdapterFiles>,
+    given: IntentConfig,
+    settings: &Settings,
+) -> Result<(IntentConfig, Calibration)> {
+    let mut config = adapter.map_or(given, |files| files.intent.config.clone());
+    config.temperature = settings.temperature.unwrap_or(config.temperature);
+    let mut from = Calibration::Configuration;
+    if let Threshold::Given(threshold) = settings.threshold {
+        (config.threshold, from) = (threshold, Calibration::Argument);
+    }
+    config.check()?;
+    Ok((config, from))
+}
+
+/// What catalog and adapter know of the base.
 fn origin(base: &Base, adapter: Option<&AdapterFiles>) -> Result<Origin> {
     let changed = if adapter.is_some() { "an intent adapter merged, " } else { "" };
     let changed =
@@ -249,6 +245,21 @@ fn part(name: &str) -> (Group, Option<(usize, Projection)>) {
         }
     };
     (group, place)
+}
+
+/// Makes room in `out` and writes the header.
+fn open_shards<'a>(out: &'a Path, header: &[u8], plan: &[Planned], limit: u64) -> Result<Shards<'a>> {
+    let padded = |tensor: &Planned| tensor.listed.bytes.next_multiple_of(ALIGNMENT) as u64;
+    let total = header.len() as u64 + plan.iter().map(padded).sum::<u64>();
+    let count = total.div_ceil(limit);
+    if count > MAX_FILES as u64 {
+        let detail = format!("{total} bytes would be {count} files; a pack has at most {MAX_FILES}");
+        return Err(IntentError::argument("--max-file-bytes", detail));
+    }
+    clear(out)?;
+    let mut shards = Shards::new(out, total, limit);
+    shards.write(header)?;
+    Ok(shards)
 }
 
 /// Sizes and tokenizer of the base, and the labels' tokens; what else it says (chat template, its own formats) is not of

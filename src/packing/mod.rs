@@ -1,6 +1,6 @@
 //! Making packs: from a fine-tuned model to the bytes that ship.
 //!
-//! The weights are rounded by [`encode`], tensor group by tensor group ([`formats`]). An encoder's ([`weights`]) may have
+//! The weights are rounded by [`encode`], tensor group by tensor group ([`formats`]). An encoder's (`weights`) may have
 //! its vocabulary cut down to what English becomes; a decoder ([`decoder`]) has an adapter merged into it and keeps the
 //! labels' rows of its output matrix alone. The result is one GGUF file in pieces and a manifest
 //! ([`crate::pack::manifest`]). The same base and settings give the same bytes.

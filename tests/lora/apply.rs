@@ -248,53 +248,72 @@ fn an_adapter_of_a_hub_model_answers_as_trained() {
     assert_eq!(files.adapter(&sizes).unwrap().paths.len(), 14);
 }
 
+/// Exit code, stdout and stderr of the command.
+fn command(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_relayops-intent")).args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// What the command prints as JSON.
+fn printed(arguments: &[&str]) -> serde_json::Value {
+    let (code, out, error) = command(arguments);
+    assert_eq!(code, Some(0), "{error}");
+    serde_json::from_str(&out).unwrap()
+}
+
+impl Trained {
+    /// Paths of the model and of the first adapter.
+    fn paths(&self) -> (String, String) {
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        (path(self.model.as_ref()), path(&self.folder.path().join("first")))
+    }
+}
+
 #[test]
 fn the_command_line_takes_adapters() {
     let trained = Trained::new(&tiny::model());
-    let run = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_relayops-intent"))
-            .args(arguments)
-            .output()
-            .unwrap();
-        (
-            output.status.code(),
-            String::from_utf8(output.stdout).unwrap(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
-    };
-    let model = trained.model.to_str().unwrap();
-    let first = trained.folder.path().join("first");
-    let first = first.to_str().unwrap();
+    let (model, first) = trained.paths();
     let mut classifier = trained.base(false);
     classifier.set_adapter(Some(&trained.adapter("first")), false).unwrap();
     for message in MESSAGES {
-        let (code, out, error) = run(&["classify", "--model", model, "--adapter", first, message]);
+        let (code, out, error) = command(&["classify", "--model", &model, "--adapter", &first, message]);
         assert_eq!(code, Some(0), "{error}");
         assert_eq!(out.trim_end(), classifier.classify(message, ClassifyOptions::default()).unwrap().json);
     }
-    let eval = ["eval", "--model", model, "--adapter", first, "--set", "dev", "--json"];
-    let (code, out, error) = run(&eval);
-    assert_eq!(code, Some(0), "{error}");
-    let result: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert!(result["accuracy"].is_number(), "{out}");
+    let result = printed(&["eval", "--model", &model, "--adapter", &first, "--set", "dev", "--json"]);
+    assert!(result["accuracy"].is_number(), "{result}");
+    let (code, _, error) = command(&["classify", "--model", &model, "--adapter", "/nowhere", "hi"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("intent.json"), "{error}");
+}
+
+#[test]
+fn the_command_line_takes_cascades() {
+    let trained = Trained::new(&tiny::model());
+    let (model, first) = trained.paths();
+    let mut classifier = trained.base(false);
+    classifier.set_adapter(Some(&trained.adapter("first")), false).unwrap();
     // The first message is nothing that compact knows; asked with a threshold that it never reaches.
     let strict = ["--threshold", "1,0", "--json", MESSAGES[0]];
-    let cascade = ["classify", "--model", "cascade", "--then", model, "--adapter", first];
-    let (code, out, error) = run(&[&cascade[..], &strict].concat());
-    assert_eq!(code, Some(0), "{error}");
-    let result: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let cascade = ["classify", "--model", "cascade", "--then", &model, "--adapter", &first];
+    let result = printed(&[&cascade[..], &strict].concat());
     let stages: Vec<&str> =
         result["stages"].as_array().unwrap().iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
     assert_eq!((&*stages, &result["stage"]), (&["compact", "qwen2"][..], &"qwen2".into()));
     let alone = classifier.classify(MESSAGES[0], ClassifyOptions::default()).unwrap();
     assert_eq!(result["intent"], *alone.intent);
-    let (code, out, error) = run(&[&cascade[..], &[MESSAGES[0]]].concat());
+    let (code, out, error) = command(&[&cascade[..], &[MESSAGES[0]]].concat());
     assert_eq!((code, &*out), (Some(0), "{\"intent\": \"reset_device\"}\n"), "{error}");
-    let models = ["eval", "--model", "compact", "cascade", "--then", model, "--adapter", first];
-    let (code, out, error) =
-        run(&[&models[..], &["--set", "dev", "--max-unsafe", "0.01", "--json"]].concat());
-    assert_eq!(code, Some(0), "{error}");
-    let result: serde_json::Value = serde_json::from_str(&out).unwrap();
+}
+
+#[test]
+fn eval_chooses_and_sweeps_the_thresholds_of_cascades() {
+    let trained = Trained::new(&tiny::model());
+    let (model, first) = trained.paths();
+    let models = ["eval", "--model", "compact", "cascade", "--then", &model, "--adapter", &first];
+    let result = printed(&[&models[..], &["--set", "dev", "--max-unsafe", "0.01", "--json"]].concat());
     let [compact, both] = [0, 1].map(|index| &result["results"][index]);
     assert!(compact.get("cascade").is_none() && both["cascade"]["stages"][1]["stage"] == "qwen2");
     for (result, stages) in [(compact, 1), (both, 2)] {
@@ -305,11 +324,18 @@ fn the_command_line_takes_adapters() {
         assert!(choice["figures"]["unsafe_local_upper"].as_f64().unwrap() > 0.01);
     }
     let (code, out, error) =
-        run(&[&models[..], &["--set", "dev", "--max-unsafe", "0.01", "--sweep"]].concat());
+        command(&[&models[..], &["--set", "dev", "--max-unsafe", "0.01", "--sweep"]].concat());
     assert_eq!(code, Some(0), "{error}");
     for said in ["ms a message on average", "right of these", "thresholds in force", "chosen among 2704"] {
         assert!(out.contains(said), "{said}: {out}");
     }
+}
+
+#[test]
+fn options_of_adapters_and_cascades_that_do_not_fit_are_named() {
+    let trained = Trained::new(&tiny::model());
+    let (model, first) = trained.paths();
+    let (model, first) = (&*model, &*first);
     for (arguments, said) in [
         (vec!["classify", "--model", "keyword", "--adapter", first, "hi"], "--adapter"),
         (vec!["classify", "--model", "cascade", "hi"], "--then"),
@@ -325,11 +351,8 @@ fn the_command_line_takes_adapters() {
         (vec!["classify", "--model", model, "--adapter", first, "--config", "x", "hi"], "--config"),
         (vec!["classify", "--model", model, "--force-adapter", "hi"], "--adapter"),
     ] {
-        let (code, _, error) = run(&arguments);
+        let (code, _, error) = command(&arguments);
         assert_eq!(code, Some(2), "{error}");
         assert!(error.contains(said), "{error}");
     }
-    let (code, _, error) = run(&["classify", "--model", model, "--adapter", "/nowhere", "hi"]);
-    assert_eq!(code, Some(1), "{error}");
-    assert!(error.contains("intent.json"), "{error}");
 }

@@ -369,7 +369,8 @@ fn what_cannot_become_a_pack_is_refused_by_name() {
         assert!(!case.out().join("pack.json").exists());
         (error.code(), error.to_string())
     };
-    let cases: [(&dyn Fn(&mut Settings), &str); 7] = [
+    type Change<'a> = &'a dyn Fn(&mut Settings);
+    let cases: [(Change, &str); 7] = [
         (&|s| s.name = "Tiny!".to_owned(), "--name"),
         (&|s| s.prune_vocabulary = true, "--prune-vocabulary"),
         (&|s| s.temperature = Some(0.0), "--temperature"),
