@@ -21,8 +21,11 @@ struct Options {
 }
 
 /// Hyperparameters as the command line would read them.
+/// The arithmetic that is compared here is not rounded to bf16, which is the default on machines that are fast at it.
 fn hyper(options: &str) -> Hyperparameters {
-    Options::parse_from(["train"].into_iter().chain(options.split_whitespace())).hyper
+    let exact = if options.contains("--products") { "" } else { "--products f32" };
+    let words = exact.split_whitespace().chain(options.split_whitespace());
+    Options::parse_from(["train"].into_iter().chain(words)).hyper
 }
 
 /// Sixteen messages of six labels; the same are looked at. Some of those for the temperature have wrong labels, since
