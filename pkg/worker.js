@@ -8,6 +8,7 @@ import { ChunkFeed } from './engine/chunk-feed.js';
 import { Engine } from './engine/engine.js';
 import { toWire } from './protocol.js';
 // What those import in turn, so that all modules are asked for at once, not one level of imports after the other.
+import './engine/adapter-source.js';
 import './engine/byte-source.js';
 import './engine/model-source.js';
 import './engine/progress.js';
