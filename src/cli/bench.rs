@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::model::{self, COMPACT, ConfigArgs};
 use super::{classify, progress, say};
+use crate::adapter::AdapterFiles;
 use crate::cascade::{Cascade, CascadeOptions};
 use crate::classifier::{Classification, ModelInfo};
 use crate::{IntentError, Result};
@@ -27,7 +28,7 @@ const MESSAGES: [&str; 10] = [
      kids can't do their homework, could you look whether it is up again",
 ];
 
-/// Measure a model on this machine: time to load, memory, time per message.
+/// Measure a model on this machine: time to load, memory, time per message; with --adapter also what it costs.
 #[derive(Args)]
 pub(super) struct BenchArgs {
     /// compact, cascade (with --then), a pack's folder or a model file (GGUF, architecture qwen2 or bert).
@@ -64,12 +65,11 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     }
     let mut times = time(&mut classifier, args.rounds)?;
     times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     say(format_args!(
         "message, ms    median {:.1}, 10% {:.1}, 90% {:.1}, n = {}",
-        at(0.5),
-        at(0.1),
-        at(0.9),
+        quantile(&times, 0.5),
+        quantile(&times, 0.1),
+        quantile(&times, 0.9),
         times.len()
     ))?;
     if let Some(peak) = peak_memory() {
@@ -78,7 +78,38 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     if let Some(path) = &args.flips {
         flips(&mut classifier, args, path)?;
     }
+    // Last: it takes the adapter off.
+    if let Some(files) = args.config.adapter()?.filter(|_| classifier.depth() == 1) {
+        let ratios = adapter_ratios(&mut classifier, &files, args)?;
+        let percent = |share| (quantile(&ratios, share) - 1.0) * 100.0;
+        say(format_args!(
+            "adapter        {:+.1}% of a message's time (10% {:+.1}, 90% {:+.1}, n = {} pairs)",
+            percent(0.5),
+            percent(0.1),
+            percent(0.9),
+            ratios.len()
+        ))?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Time of each message with the adapter beside the weights / without, the same prompt, in turns.
+fn adapter_ratios(classifier: &mut Cascade, files: &AdapterFiles, args: &BenchArgs) -> Result<Vec<f64>> {
+    let mut ratios = Vec::new();
+    for _ in 0..args.rounds {
+        classifier.set_adapter(None, false)?;
+        let without = time(classifier, 1)?;
+        classifier.set_adapter(Some(files), args.config.force_adapter)?;
+        let with = time(classifier, 1)?;
+        ratios.extend(with.iter().zip(&without).map(|(with, without)| with / without));
+    }
+    ratios.sort_by(f64::total_cmp);
+    Ok(ratios)
+}
+
+/// Of what is sorted and not empty.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * share) as usize]
 }
 
 fn time(classifier: &mut Cascade, rounds: u16) -> Result<Vec<f64>> {

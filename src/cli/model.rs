@@ -69,11 +69,12 @@ pub(super) struct ConfigArgs {
     adapter: Option<PathBuf>,
     /// Use the adapter although it was trained for another base.
     #[arg(long, requires = "adapter")]
-    force_adapter: bool,
+    pub(super) force_adapter: bool,
 }
 
 impl ConfigArgs {
-    fn adapter(&self) -> Result<Option<AdapterFiles>> {
+    /// The adapter that is asked for.
+    pub(super) fn adapter(&self) -> Result<Option<AdapterFiles>> {
         self.adapter.as_deref().map(AdapterFiles::read).transpose()
     }
 

@@ -284,6 +284,13 @@ fn the_command_line_takes_adapters() {
     }
     let result = printed(&["eval", "--model", &model, "--adapter", &first, "--set", "dev", "--json"]);
     assert!(result["accuracy"].is_number(), "{result}");
+    let table = {
+        let (code, out, error) = command(&["bench", "--model", &model, "--adapter", &first, "--rounds", "2"]);
+        assert_eq!(code, Some(0), "{error}");
+        out
+    };
+    let cost = table.lines().find(|line| line.starts_with("adapter ")).expect("a line on the adapter's cost");
+    assert!(cost.contains("% of a message's time") && cost.contains("n = 20 pairs"), "{cost}");
     let (code, _, error) = command(&["classify", "--model", &model, "--adapter", "/nowhere", "hi"]);
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("intent.json"), "{error}");
