@@ -21,6 +21,9 @@ pub struct Intent {
     /// How it was trained. Not interpreted.
     #[serde(default)]
     pub training: Value,
+    /// What `eval` says of it beside its base, one object a set. Not interpreted.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub figures: Value,
 }
 
 /// A base model.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::model::{self, COMPACT, ConfigArgs};
 use super::{eval_table, output, progress, sweep_table};
+use crate::adapter::INTENT;
 use crate::baselines::Baseline;
 use crate::dataset::CalibrationPart;
 use crate::eval::cross_validation::{CrossValidation, SEEDS, cross_validate};
@@ -18,6 +19,7 @@ use crate::eval::sets::{BuiltIn, EvalSet, calibration};
 use crate::eval::sgr::RiskTarget;
 use crate::eval::{Difference, Evaluation, Evaluator, GateFigures, Options, compare, evaluate, report};
 use crate::pack::IntentConfig;
+use crate::packing::figures::condense;
 use crate::{IntentError, Result};
 
 /// Measure models and their gate on labelled messages, with intervals.
@@ -67,10 +69,14 @@ pub(super) struct EvalArgs {
     /// all went well.
     #[arg(long, value_name = "FILE")]
     save_config: Option<PathBuf>,
+    /// Write the figures, and the temperature and threshold in force, of the one model file with --adapter into the
+    /// adapter's intent.json, once all went well.
+    #[arg(long, requires = "adapter")]
+    record: bool,
     /// Fit the baselines on the splits of five seeds and print mean and spread.
     #[arg(long, conflicts_with_all = [
         "sets", "jsonl", "report", "threshold", "sweep", "max_unsafe", "calibrate", "sgr_risk", "save_config",
-        "system_prompt", "config", "then"
+        "record", "system_prompt", "config", "then"
     ])]
     cross_validate: bool,
 }
@@ -130,20 +136,32 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     save(args, &configs, &results, failures.is_empty())
 }
 
-/// Writes the configuration, if it was asked for and can be vouched for.
+/// Writes the configuration and the figures, if they were asked for and can be vouched for.
 fn save(args: &EvalArgs, configs: &[IntentConfig], results: &[Evaluation], scored: bool) -> Result<ExitCode> {
     let code = if scored { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    let (Some(path), Some(config)) = (&args.save_config, configs.first()) else { return Ok(code) };
+    let adapter = args.config.adapter_folder().filter(|_| args.record).map(|folder| folder.join(INTENT));
+    let asked = args.save_config.iter().chain(&adapter);
+    let Some(config) = configs.first().filter(|_| asked.clone().next().is_some()) else { return Ok(code) };
     let promised = results.iter().all(|result| {
         let GateFigures { guarantee, choice, .. } = &result.gate;
         guarantee.as_ref().is_none_or(|g| g.found) && choice.as_ref().is_none_or(|choice| choice.found)
     });
     if scored && promised {
-        output::write(path, &format!("{}\n", json(config)?))?;
+        if let Some(path) = &args.save_config {
+            output::write(path, &format!("{}\n", json(config)?))?;
+        }
+        if let (Some(path), Some(mut files)) = (&adapter, args.config.adapter()?) {
+            files.intent.config = config.clone();
+            let printed = serde_json::json!({ "results": results });
+            files.intent.figures = condense(&printed);
+            output::write(path, &files.intent.to_json()?)?;
+        }
         return Ok(code);
     }
     let why = if scored { "no threshold was found as asked for" } else { "messages could not be scored" };
-    eprintln!("relayops-intent: {} is not written: {why}", path.display());
+    for path in asked {
+        eprintln!("relayops-intent: {} is not written: {why}", path.display());
+    }
     Ok(ExitCode::FAILURE)
 }
 
@@ -164,13 +182,12 @@ fn check(args: &EvalArgs) -> Result<Option<RiskTarget>> {
             return Err(IntentError::argument(name, "the same one is given twice"));
         }
     }
-    if args.save_config.is_some() {
-        let [name] = &args.models[..] else {
-            return Err(IntentError::argument("--save-config", "takes one model"));
-        };
+    let saving = [("--save-config", args.save_config.is_some()), ("--record", args.record)];
+    for (option, _) in saving.into_iter().filter(|(_, given)| *given) {
+        let [name] = &args.models[..] else { return Err(IntentError::argument(option, "takes one model")) };
         if !model::is_configurable(name)? {
             let detail = format!("{name} takes no --config, so there is none to save; only model files do");
-            return Err(IntentError::argument("--save-config", detail));
+            return Err(IntentError::argument(option, detail));
         }
     }
     if args.sgr_risk.is_some() {

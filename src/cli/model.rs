@@ -78,6 +78,11 @@ impl ConfigArgs {
         self.adapter.as_deref().map(AdapterFiles::read).transpose()
     }
 
+    /// Its folder.
+    pub(super) fn adapter_folder(&self) -> Option<&Path> {
+        self.adapter.as_deref()
+    }
+
     fn read(&self, adapter: Option<&AdapterFiles>) -> Result<IntentConfig> {
         match adapter {
             Some(files) => Ok(files.intent.config.clone()),

@@ -284,6 +284,15 @@ fn the_command_line_takes_adapters() {
     }
     let result = printed(&["eval", "--model", &model, "--adapter", &first, "--set", "dev", "--json"]);
     assert!(result["accuracy"].is_number(), "{result}");
+    let recorded =
+        ["eval", "--model", &model, "--adapter", &first, "--set", "dev", "--json", "--threshold", "0.7"];
+    let result = printed(&[&recorded[..], &["--record"]].concat());
+    let intent = AdapterFiles::read(Path::new(&first)).unwrap().intent;
+    assert_eq!(intent.figures[0]["accuracy"], result["accuracy"]);
+    assert!(intent.figures[0]["set"] == "dev" && intent.figures[0].get("errors").is_none());
+    assert!((intent.config.threshold - 0.7).abs() < 1e-6, "{}", intent.config.threshold);
+    let (code, _, error) = command(&["eval", "--model", &model, "--record", "--set", "dev"]);
+    assert!(code == Some(2) && error.contains("--adapter"), "{error}");
     let table = {
         let (code, out, error) = command(&["bench", "--model", &model, "--adapter", &first, "--rounds", "2"]);
         assert_eq!(code, Some(0), "{error}");

@@ -105,14 +105,15 @@ fn compress(file: &Path) -> Result<()> {
     fs::write(&packed, out).with_context(|| packed.display().to_string())
 }
 
-/// Copies the packs that ship to pkg/models: npm takes no files from above its folder.
+/// Copies the packs of models/ to pkg/models, since npm takes no files from above its folder. Adapters stay: they are of
+/// use only beside a base that is no part of the package.
 fn copy_models() -> Result<()> {
     let out = root().join("pkg").join("models");
     if out.exists() {
         fs::remove_dir_all(&out).with_context(|| out.display().to_string())?;
     }
     for pack in folder(&root().join("models"))? {
-        let Some(name) = pack.file_name() else { continue };
+        let Some(name) = pack.file_name().filter(|_| pack.join("pack.json").is_file()) else { continue };
         let to = out.join(name);
         fs::create_dir_all(&to).with_context(|| to.display().to_string())?;
         for file in folder(&pack)? {

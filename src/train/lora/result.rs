@@ -69,6 +69,7 @@ impl Finished<'_> {
             config: calibrated,
             golden,
             training: self.training(out, fitted.err())?,
+            figures: serde_json::Value::Null,
         };
         write_file(&out.join(TENSORS), &bytes)?;
         write_file(&out.join(CONFIG), config_json.as_bytes())?;
