@@ -5,6 +5,8 @@
 //! change the decision ([`Decision::is_about_text`]). Whatever is still unsure after the last stage escalates. A single
 //! classifier is a cascade of one stage.
 
+mod typing;
+
 use serde::Serialize;
 use web_time::Instant;
 
@@ -13,12 +15,16 @@ use crate::classifier::{Classification, Classifier, Reading, as_map};
 use crate::gate::Decision;
 use crate::pack::{IntentConfig, check_threshold};
 use crate::{IntentError, Result};
+use typing::Typing;
+pub use typing::TypingStep;
 
 /// One or more classifiers with the same labels and the same policy.
 pub struct Cascade {
     /// Asked first, in order.
     before: Vec<Classifier>,
     last: Classifier,
+    /// The message that is read in steps.
+    typing: Option<Typing>,
 }
 
 /// Per-call options.
@@ -71,7 +77,7 @@ pub fn is_final(answer: &Classification, threshold: f32) -> bool {
 
 impl From<Classifier> for Cascade {
     fn from(last: Classifier) -> Self {
-        Self { before: Vec::new(), last }
+        Self { before: Vec::new(), last, typing: None }
     }
 }
 
@@ -85,7 +91,7 @@ impl Cascade {
         let mut before = self.before;
         before.push(self.last);
         before.extend(later.before);
-        Ok(Self { before, last: later.last })
+        Ok(Self { before, last: later.last, typing: None })
     }
 
     /// The stages, in the order in which they are asked.
@@ -151,6 +157,49 @@ impl Cascade {
         let mut result = self.conclude(&readings, &thresholds);
         result.ms = milliseconds(start);
         Ok(result)
+    }
+
+    /// As [`classify`](Self::classify), of several messages that share what they cost; in their order. Each result's time
+    /// is its share: that of the batches it was part of, divided by the messages in them.
+    ///
+    /// # Errors
+    /// `invalid_argument` of the thresholds; of a message its own `empty_message`.
+    pub fn classify_batch(
+        &mut self,
+        texts: &[&str],
+        thresholds: &[f32],
+    ) -> Result<Vec<Result<Classification>>> {
+        let thresholds = self.thresholds(thresholds)?;
+        let mut readings: Vec<Result<Vec<StageReading>>> = texts.iter().map(|_| Ok(Vec::new())).collect();
+        let mut asked: Vec<usize> = (0..texts.len()).collect();
+        for (index, threshold) in thresholds.iter().enumerate() {
+            let start = Instant::now();
+            let batch: Vec<&str> = asked.iter().map(|message| texts[*message]).collect();
+            let read = self.stage_mut(index).read_batch(&batch);
+            let ms = milliseconds(start) / asked.len().max(1) as f64;
+            let stage = self.stage(index);
+            let mut unsure = Vec::new();
+            for (message, reading) in asked.into_iter().zip(read) {
+                match (reading, &mut readings[message]) {
+                    (Ok(reading), Ok(before)) => {
+                        if !is_final(&stage.conclude(&reading, *threshold), *threshold) {
+                            unsure.push(message);
+                        }
+                        before.push(StageReading { reading, ms });
+                    }
+                    (Err(error), slot) => *slot = Err(error),
+                    (Ok(_), Err(_)) => {}
+                }
+            }
+            asked = unsure;
+        }
+        let conclude = |readings: Result<Vec<StageReading>>| {
+            readings.map(|readings| Classification {
+                ms: readings.iter().map(|reading| reading.ms).sum(),
+                ..self.conclude(&readings, &thresholds)
+            })
+        };
+        Ok(readings.into_iter().map(conclude).collect())
     }
 
     /// Asks every stage, so that [`conclude`](Self::conclude) can be called with any thresholds.

@@ -9,7 +9,7 @@ use crate::cascade::StageReport;
 use crate::gate::{Answer, Decision, Gate, TOO_LONG};
 use crate::message::Message;
 use crate::pack::{IntentConfig, check_threshold};
-use crate::scoring::{Scores, argmax, calibrate};
+use crate::scoring::{Goal, Progress, Scores, argmax, calibrate};
 use crate::{IntentError, Result};
 
 /// The intent of everything that could not be classified.
@@ -22,6 +22,31 @@ pub trait LabelModel {
     /// # Errors
     /// Whatever kept the model from a distribution.
     fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores>;
+    /// Scores several texts, already trimmed and normalised; results are in their order, each what
+    /// [`score`](Self::score) gives.
+    fn score_batch(&mut self, texts: &[&str]) -> Vec<Result<Scores>> {
+        texts.iter().map(|text| self.score(text, false)).collect()
+    }
+    /// Begins `text`, already trimmed and normalised, ending what was under way. A model that holds nothing between
+    /// calls scores it at once.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    fn begin(&mut self, text: &str, goal: Goal) -> Result<Progress> {
+        match goal {
+            Goal::Hold => Ok(Progress::Held),
+            Goal::Score => self.score(text, false).map(Progress::Scored),
+        }
+    }
+    /// Goes on with what [`begin`](Self::begin) began, by some milliseconds.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score); nothing is under way then.
+    fn advance(&mut self) -> Result<Progress> {
+        Ok(Progress::Held)
+    }
+    /// Ends what is under way and forgets what was held of messages.
+    fn forget(&mut self) {}
     /// What runs.
     fn info(&self) -> &ModelInfo;
     /// Puts an adapter beside the weights, or none, with the labels and the prompt of `config`. After an error
@@ -127,6 +152,30 @@ pub enum Reading {
     Unscored(Decision),
 }
 
+impl Reading {
+    fn new(text: String, scores: Result<Scores>) -> Self {
+        match scores {
+            Ok(scores) => Self::Scored { text, scores },
+            Err(error) => Self::failed(&error),
+        }
+    }
+
+    fn failed(error: &IntentError) -> Self {
+        Self::Unscored(Decision::error(error))
+    }
+}
+
+/// How far a message has come that is read in steps.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// There is more to do.
+    Running,
+    /// The model holds what it can hold of the message; or nothing is under way.
+    Held,
+    /// It is read.
+    Read(Reading),
+}
+
 /// A model, its calibration and the gate.
 pub struct Classifier {
     model: Box<dyn LabelModel + Send>,
@@ -134,6 +183,8 @@ pub struct Classifier {
     /// What it was built with, for when an adapter is taken away.
     own: IntentConfig,
     gate: Gate,
+    /// The message that is read in steps, trimmed and normalised.
+    under_way: String,
 }
 
 impl Classifier {
@@ -144,7 +195,7 @@ impl Classifier {
     pub fn new(model: Box<dyn LabelModel + Send>, config: IntentConfig) -> Result<Self> {
         config.check()?;
         let gate = Gate::new(&config.labels, &config.policy)?;
-        Ok(Self { model, own: config.clone(), config, gate })
+        Ok(Self { model, own: config.clone(), config, gate, under_way: String::new() })
     }
 
     /// The configuration.
@@ -182,11 +233,68 @@ impl Classifier {
     pub fn read(&mut self, text: &str, token_confidence: bool) -> Result<Reading> {
         Ok(match Message::new(text)? {
             Message::TooLong => Reading::Unscored(Decision::escalate(TOO_LONG)),
-            Message::Text(text) => match self.model.score(&text, token_confidence) {
-                Ok(scores) => Reading::Scored { text, scores },
-                Err(error) => Reading::Unscored(Decision::error(&error)),
-            },
+            Message::Text(text) => {
+                let scores = self.model.score(&text, token_confidence);
+                Reading::new(text, scores)
+            }
         })
+    }
+
+    /// As [`read`](Self::read), of several messages that share what they cost; in their order.
+    pub fn read_batch(&mut self, texts: &[&str]) -> Vec<Result<Reading>> {
+        let messages: Vec<Result<Message>> = texts.iter().map(|text| Message::new(text)).collect();
+        let scored: Vec<&str> = messages.iter().filter_map(|message| message.as_ref().ok()?.text()).collect();
+        let mut scores = self.model.score_batch(&scored).into_iter();
+        let mut reading = |message| match message {
+            Message::TooLong => Reading::Unscored(Decision::escalate(TOO_LONG)),
+            Message::Text(text) => scores.next().map_or_else(
+                || Reading::failed(&IntentError::Inference("a message of a batch was not scored".to_owned())),
+                |scores| Reading::new(text, scores),
+            ),
+        };
+        messages.into_iter().map(|message| message.map(&mut reading)).collect()
+    }
+
+    /// As [`read`](Self::read), in steps: begins a message, which ends what was under way and uses what is held of the
+    /// messages before. Go on with [`advance`](Self::advance).
+    ///
+    /// # Errors
+    /// `empty_message`; what was under way is ended all the same.
+    pub fn begin(&mut self, text: &str, goal: Goal) -> Result<Step> {
+        let message = Message::new(text);
+        if message.as_ref().ok().and_then(Message::text).is_none() {
+            self.model.forget();
+        }
+        Ok(match message? {
+            Message::TooLong => Step::Read(Reading::Unscored(Decision::escalate(TOO_LONG))),
+            Message::Text(text) => {
+                let progress = self.model.begin(&text, goal);
+                self.under_way = text;
+                self.step(progress)
+            }
+        })
+    }
+
+    /// Does the next step, some milliseconds of work.
+    pub fn advance(&mut self) -> Step {
+        let progress = self.model.advance();
+        self.step(progress)
+    }
+
+    fn step(&mut self, progress: Result<Progress>) -> Step {
+        let scores = match progress {
+            Ok(Progress::Running) => return Step::Running,
+            Ok(Progress::Held) => return Step::Held,
+            Ok(Progress::Scored(scores)) => Ok(scores),
+            Err(error) => Err(error),
+        };
+        Step::Read(Reading::new(std::mem::take(&mut self.under_way), scores))
+    }
+
+    /// Ends what is under way and forgets all messages.
+    pub fn forget(&mut self) {
+        self.under_way.clear();
+        self.model.forget();
     }
 
     /// The second half: calibrates a reading and asks the gate. The result's time is 0.

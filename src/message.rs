@@ -30,4 +30,13 @@ impl Message {
         let text: String = trimmed.nfc().take(MAX_MESSAGE_CHARS + 1).collect();
         Ok(if text.chars().count() > MAX_MESSAGE_CHARS { Self::TooLong } else { Self::Text(text) })
     }
+
+    /// What is to be classified, where it is short enough.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::TooLong => None,
+        }
+    }
 }

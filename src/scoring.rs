@@ -4,20 +4,31 @@
 //! forces the answer's opening, and the trie's inner nodes, each seeing the sequence and its own ancestors. The
 //! probabilities of all labels are read from the rows where labels part, through their children's rows of the
 //! output matrix alone.
+//!
+//! While a message is typed, keys and values of its tokens stay in the cache, and a newer text costs only what follows
+//! the tokens that both begin with. Such a pass goes on in steps ([`Scorer::advance`]), so that a newer text need not
+//! wait for an older one. Several messages share one pass over the weights ([`Scorer::score_batch`]): each sees the
+//! prefix and itself.
+
+mod rows;
+mod run;
 
 use std::mem::replace;
 
 use crate::adapter::Adapter;
-use crate::backend::{Backend, Visible, causal};
-use crate::model::qwen2::{Batch, KvCache, Paths, Qwen2};
+use crate::backend::Backend;
+use crate::model::qwen2::{KvCache, Paths, Qwen2};
 use crate::pack::IntentConfig;
 use crate::prompt::Prompt;
 use crate::quant::{QuantMatrix, matmul};
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::trie::LabelTrie;
 use crate::{IntentError, Result};
+use rows::Rows;
+use run::Run;
+pub use run::{Goal, Progress};
 
-/// Most rows of one batch before the last: bounds the memory that a long message takes.
+/// Most rows of one batch before the last: bounds the memory that long messages, and many, take.
 const PREFILL_ROWS: usize = 256;
 
 /// What a model says of one message.
@@ -56,6 +67,10 @@ pub struct Scorer<B: Backend> {
     task: Task,
     /// Holds the prefix between messages.
     cache: KvCache<B>,
+    /// Tokens of a message that the cache holds behind the prefix.
+    held: Vec<TokenId>,
+    /// The message under way; its rows are not yet counted as held.
+    run: Option<Run<B>>,
 }
 
 impl<B: Backend> Scorer<B> {
@@ -66,7 +81,7 @@ impl<B: Backend> Scorer<B> {
     pub fn new(model: Qwen2<B>, tokenizer: Tokenizer, config: &IntentConfig) -> Result<Self> {
         let task = Task::new(&model, &tokenizer, config)?;
         let cache = model.cache();
-        let mut scorer = Self { model, tokenizer, task, cache };
+        let mut scorer = Self { model, tokenizer, task, cache, held: Vec::new(), run: None };
         scorer.fill_prefix()?;
         Ok(scorer)
     }
@@ -75,7 +90,7 @@ impl<B: Backend> Scorer<B> {
     fn fill_prefix(&mut self) -> Result<()> {
         let prefix = self.task.prompt.prefix.clone();
         for chunk in prefix.chunks(PREFILL_ROWS) {
-            self.append(chunk, &[])?;
+            self.append(chunk, false)?;
         }
         Ok(())
     }
@@ -91,6 +106,7 @@ impl<B: Backend> Scorer<B> {
         config: &IntentConfig,
         check: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
+        self.forget();
         let task = Task::new(&self.model, &self.tokenizer, config)?;
         let paths = adapter.map_or_else(|| Ok(Paths::default()), |adapter| self.model.prepare(adapter))?;
         let paths = self.model.swap(paths);
@@ -128,7 +144,7 @@ impl<B: Backend> Scorer<B> {
         &self.task.trie
     }
 
-    /// Scores `text` (already trimmed and normalised).
+    /// Scores `text` (already trimmed and normalised), from where the cache holds its beginning, and forgets it.
     ///
     /// # Errors
     /// `tokenizer`, `inference`, `out_of_memory`, and `unavailable` for `token_confidence` of a model without the whole
@@ -137,75 +153,87 @@ impl<B: Backend> Scorer<B> {
         if token_confidence {
             self.model.require_output()?;
         }
-        let result = self.score_from_prefix(text, token_confidence);
-        self.model.truncate(&mut self.cache, self.task.prompt.prefix.len());
+        let result = self.score_at_once(text, token_confidence);
+        self.forget();
         result
     }
 
-    fn score_from_prefix(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
-        let message = self.tokenizer.encode(text)?;
-        let late = message.len() % PREFILL_ROWS;
-        // At least one message row stays for the last batch, beside what predicts the answer.
-        let (early, late) =
-            message.split_at(message.len() - if late == 0 { message.len().min(PREFILL_ROWS) } else { late });
-        for chunk in early.chunks(PREFILL_ROWS) {
-            self.append(chunk, &[])?;
-        }
-        let sequence: Vec<TokenId> = late.iter().chain(&self.task.prompt.suffix).copied().collect();
-        // The rows that predict the opening, and the last one, which predicts the label.
-        let opening = if token_confidence { self.task.prompt.open.min(sequence.len() - 1) + 1 } else { 0 };
-        let hidden = self.last_batch(&sequence, opening)?;
-        let width = self.model.config().hidden;
-        let (opening_hidden, parting_hidden) = hidden.split_at(opening * width);
-        let log_probabilities = self.task.trie.label_log_probabilities(&self.partings(parting_hidden)?);
-        let token_confidence = if token_confidence {
-            let forced = &sequence[sequence.len() + 1 - opening..];
-            Some(self.token_confidence(&log_probabilities, forced, opening_hidden)?)
-        } else {
-            None
-        };
-        Ok(Scores { log_probabilities, token_confidence })
-    }
-
-    /// Appends `tokens` after all that the cache holds; returns the hidden states of `outputs`.
-    fn append(&mut self, tokens: &[TokenId], outputs: &[usize]) -> Result<Vec<f32>> {
-        let start = self.cache.slots();
-        let positions: Vec<usize> = (start..start + tokens.len()).collect();
-        let visible: Vec<Visible> = positions.iter().map(|p| causal(p + 1)).collect();
-        self.model
-            .forward(&mut self.cache, &Batch { tokens, positions: &positions, visible: &visible, outputs })
-    }
-
-    /// Runs `sequence` and the trie in one batch. Returns the hidden states of the last `opening` rows of
-    /// the sequence, then of each parting's row.
-    fn last_batch(&mut self, sequence: &[TokenId], opening: usize) -> Result<Vec<f32>> {
-        let (start, rows) = (self.cache.slots(), sequence.len());
-        let end = start + rows;
-        let mut tokens = sequence.to_vec();
-        let mut positions: Vec<usize> = (start..end).collect();
-        let mut visible: Vec<Visible> = positions.iter().map(|p| causal(p + 1)).collect();
-        for (index, node) in self.task.trie.nodes.iter().enumerate() {
-            tokens.push(node.token);
-            positions.push(end + node.depth - 1);
-            let mut sees = match node.parent {
-                Some(parent) => visible[rows + parent].clone(),
-                None => causal(end),
-            };
-            match sees.last_mut() {
-                Some(last) if last.end == end + index => last.end += 1,
-                _ => sees.push(end + index..end + index + 1),
+    fn score_at_once(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
+        let tokens = self.tokenizer.encode(text)?;
+        self.start(tokens, Goal::Score, PREFILL_ROWS, token_confidence);
+        loop {
+            match self.advance()? {
+                Progress::Running => {}
+                Progress::Scored(scores) => return Ok(scores),
+                Progress::Held => {
+                    return Err(IntentError::Inference("a message ended without scores".to_owned()));
+                }
             }
-            visible.push(sees);
         }
-        let last = rows - 1;
-        let partings =
-            self.task.trie.partings.iter().map(|parting| parting.node.map_or(last, |node| rows + node));
-        let outputs: Vec<usize> = (rows - opening..rows).chain(partings).collect();
-        let batch = Batch { tokens: &tokens, positions: &positions, visible: &visible, outputs: &outputs };
-        let hidden = self.model.forward(&mut self.cache, &batch)?;
-        // The trie's rows are siblings of what may follow.
-        self.model.truncate(&mut self.cache, end);
-        Ok(hidden)
+    }
+
+    /// Scores several texts (already trimmed and normalised) in as few passes as their lengths allow. Results are in the
+    /// order of `texts`, each what [`score`](Self::score) gives.
+    pub fn score_batch(&mut self, texts: &[&str]) -> Vec<Result<Scores>> {
+        self.forget();
+        let beside = self.task.prompt.suffix.len() + self.task.trie.nodes.len();
+        let (mut results, mut group, mut rows) = (Vec::with_capacity(texts.len()), Vec::new(), 0);
+        for text in texts {
+            let tokens = match self.tokenizer.encode(text) {
+                Ok(tokens) => tokens,
+                Err(error) => {
+                    results.extend(self.score_group(std::mem::take(&mut group)));
+                    results.push(Err(error));
+                    continue;
+                }
+            };
+            let own = tokens.len() + beside;
+            if rows + own > PREFILL_ROWS || group.is_empty() {
+                results.extend(self.score_group(std::mem::take(&mut group)));
+                rows = 0;
+            }
+            rows += own;
+            group.push((*text, tokens));
+        }
+        results.extend(self.score_group(group));
+        results
+    }
+
+    /// Scores the messages of `group` in one pass; one alone, or where that fails, each by itself.
+    fn score_group(&mut self, group: Vec<(&str, Vec<TokenId>)>) -> Vec<Result<Scores>> {
+        if group.len() > 1
+            && let Ok(scores) = self.score_together(&group)
+        {
+            return scores.into_iter().map(Ok).collect();
+        }
+        group.into_iter().map(|(text, _)| self.score(text, false)).collect()
+    }
+
+    fn score_together(&mut self, group: &[(&str, Vec<TokenId>)]) -> Result<Vec<Scores>> {
+        let before = self.cache.slots();
+        let mut rows = Rows::behind(before);
+        for (_, tokens) in group {
+            let sequence = rows.sequence(tokens.iter().chain(&self.task.prompt.suffix));
+            rows.trie(&self.task.trie, &sequence);
+        }
+        let hidden = self.model.forward(&mut self.cache, &rows.batch())?;
+        self.model.truncate(&mut self.cache, before);
+        let one = self.task.trie.partings.len() * self.model.config().hidden;
+        let scores = |hidden: &[f32]| {
+            let log_probabilities = self.task.trie.label_log_probabilities(&self.partings(hidden)?);
+            Ok(Scores { log_probabilities, token_confidence: None })
+        };
+        hidden.chunks_exact(one).map(scores).collect()
+    }
+
+    /// Appends `tokens` after all that the cache holds; returns the hidden states of all of them where `wanted`.
+    fn append(&mut self, tokens: &[TokenId], wanted: bool) -> Result<Vec<f32>> {
+        let mut rows = Rows::behind(self.cache.slots());
+        let sequence = rows.sequence(tokens);
+        if wanted {
+            rows.ask(sequence);
+        }
+        self.model.forward(&mut self.cache, &rows.batch())
     }
 
     /// Log-probabilities of each parting's children, by a softmax over those children alone.
@@ -240,8 +268,7 @@ impl<B: Backend> Scorer<B> {
         predicting: &[f32],
     ) -> Result<f32> {
         let answer = self.task.prompt.answers[argmax(log_probabilities)].clone();
-        let rows: Vec<usize> = (0..answer.len() - 1).collect();
-        let following = self.append(&answer[..answer.len() - 1], &rows)?;
+        let following = self.append(&answer[..answer.len() - 1], true)?;
         let logits = self.model.logits(&[predicting, &following].concat())?;
         let tokens = forced.iter().chain(&answer);
         let probabilities = logits.chunks_exact(self.model.config().vocab).zip(tokens);

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::adapter::{self, AdapterFiles};
-use crate::cascade::{Cascade, CascadeOptions};
-use crate::classifier::{self, ModelInfo};
+use crate::cascade::{Cascade, CascadeOptions, TypingStep};
+use crate::classifier::{self, Classification, ModelInfo};
 use crate::pack::IntentConfig;
+use crate::scoring::Goal;
 use crate::{IntentError, loader, message};
 
 /// Makes panics readable in the console.
@@ -142,6 +143,42 @@ struct Options {
     thresholds: Vec<f32>,
 }
 
+/// `{ state: 'running' | 'held' }` or `{ state: 'done', result }`.
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+enum Step {
+    Running,
+    Held,
+    Done { result: Box<Classification> },
+}
+
+impl From<TypingStep> for Step {
+    fn from(step: TypingStep) -> Self {
+        match step {
+            TypingStep::Running => Self::Running,
+            TypingStep::Held => Self::Held,
+            TypingStep::Done(result) => Self::Done { result: Box::new(result) },
+        }
+    }
+}
+
+/// A message of a batch: `{ result }` or `{ error: { code, message } }`.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Result(Box<Classification>),
+    Error { code: &'static str, message: String },
+}
+
+impl From<crate::Result<Classification>> for Outcome {
+    fn from(outcome: crate::Result<Classification>) -> Self {
+        match outcome {
+            Ok(result) => Self::Result(Box::new(result)),
+            Err(error) => Self::Error { code: error.code(), message: error.to_string() },
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct StageInfo<'a> {
     #[serde(flatten)]
@@ -186,6 +223,41 @@ impl Classifier {
         let Options { token_confidence, thresholds } = options.unwrap_or_default();
         let options = CascadeOptions { thresholds, token_confidence };
         to_object(&self.0.classify(text, &options).map_err(to_js)?)
+    }
+
+    /// Classifies several messages in as few passes as may be: in their order `{ result }` or `{ error }` each. Without
+    /// `token_confidence`.
+    ///
+    /// # Errors
+    /// `invalid_argument`.
+    pub fn classify_batch(&mut self, texts: Vec<String>, thresholds: &[f32]) -> Result<JsValue, JsValue> {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let results = self.0.classify_batch(&texts, thresholds).map_err(to_js)?;
+        to_object(&results.into_iter().map(Outcome::from).collect::<Vec<_>>())
+    }
+
+    /// Begins a message that is being typed, from where the model holds its beginning, and ends what was under way:
+    /// `score` it, or only hold what scoring it will take. `{ state: 'running' }` where [`advance`](Self::advance) goes
+    /// on, `{ state: 'held' }`, or `{ state: 'done', result }`.
+    ///
+    /// # Errors
+    /// `empty_message`, `invalid_argument`.
+    pub fn begin(&mut self, text: &str, score: bool, thresholds: &[f32]) -> Result<JsValue, JsValue> {
+        let goal = if score { Goal::Score } else { Goal::Hold };
+        to_object(&Step::from(self.0.begin(text, goal, thresholds).map_err(to_js)?))
+    }
+
+    /// Does the next few milliseconds of work on it; the result as of [`begin`](Self::begin).
+    ///
+    /// # Errors
+    /// None that `begin` has let pass.
+    pub fn advance(&mut self) -> Result<JsValue, JsValue> {
+        to_object(&Step::from(self.0.advance().map_err(to_js)?))
+    }
+
+    /// Ends what is under way and forgets what is held of messages.
+    pub fn forget(&mut self) {
+        self.0.forget();
     }
 
     /// Puts an adapter beside the weights of the last stage; `forced` also beside another base than its own. The

@@ -5,7 +5,7 @@ use crate::backend::cpu::Cpu;
 use crate::classifier::{LabelModel, ModelInfo};
 use crate::message::Message;
 use crate::pack::IntentConfig;
-use crate::scoring::{Scorer, Scores};
+use crate::scoring::{Goal, Progress, Scorer, Scores};
 use crate::{IntentError, Result};
 
 /// A scorer as a [`LabelModel`].
@@ -19,6 +19,22 @@ pub(super) struct QwenModel {
 impl LabelModel for QwenModel {
     fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
         self.scorer.score(text, token_confidence)
+    }
+
+    fn score_batch(&mut self, texts: &[&str]) -> Vec<Result<Scores>> {
+        self.scorer.score_batch(texts)
+    }
+
+    fn begin(&mut self, text: &str, goal: Goal) -> Result<Progress> {
+        self.scorer.begin(text, goal).map(|()| Progress::Running)
+    }
+
+    fn advance(&mut self) -> Result<Progress> {
+        self.scorer.advance()
+    }
+
+    fn forget(&mut self) {
+        self.scorer.forget();
     }
 
     fn info(&self) -> &ModelInfo {

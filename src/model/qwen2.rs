@@ -1,7 +1,11 @@
 //! Qwen2 and Qwen2.5 (Qwen Team 2024, arXiv 2412.15115): pre-norm transformer, grouped-query attention with
 //! biased q, k and v, rotary positions, SwiGLU.
 
+mod pass;
+
 use std::sync::Arc;
+
+pub use pass::Pass;
 
 use crate::adapter::{Adapter, Projection};
 use crate::backend::{Backend, Heads, RopeTable, Visible};
@@ -336,14 +340,12 @@ impl<B: Backend> Qwen2<B> {
     /// # Errors
     /// `inference` where the batch does not fit the model, `out_of_memory`.
     pub fn forward(&self, cache: &mut KvCache<B>, batch: &Batch<'_>) -> Result<Vec<f32>> {
-        self.check(cache, batch)?;
-        let before = cache.slots;
-        let result = self.run(cache, batch);
-        match &result {
-            Ok(_) => cache.slots += batch.tokens.len(),
-            Err(_) => self.truncate(cache, before),
+        let mut pass = self.begin(cache, batch)?;
+        loop {
+            if let Some(hidden) = self.advance(cache, &mut pass)? {
+                return Ok(hidden);
+            }
         }
-        result
     }
 
     fn check(&self, cache: &KvCache<B>, batch: &Batch<'_>) -> Result<()> {
@@ -368,31 +370,6 @@ impl<B: Backend> Qwen2<B> {
             ))),
             _ => Ok(()),
         }
-    }
-
-    fn run(&self, cache: &mut KvCache<B>, batch: &Batch<'_>) -> Result<Vec<f32>> {
-        let (b, config) = (&self.backend, &self.config);
-        let mut x = b.tensor(batch.tokens.len(), config.hidden, self.embed(batch.tokens))?;
-        let table = RopeTable::new(batch.positions, config.heads.dim, config.rope_base);
-        let Some((last, layers)) = self.layers.split_last() else {
-            return Err(IntentError::Inference("the model has no layers".to_owned()));
-        };
-        let last_index = layers.len();
-        for ((index, layer), kv) in layers.iter().enumerate().zip(&mut cache.layers) {
-            let attended = self.attention((index, layer), kv, &x, &table, batch.visible)?;
-            b.add(&mut x, &attended);
-            let fed = self.feed_forward((index, layer), &x);
-            b.add(&mut x, &fed);
-        }
-        if let Some(kv) = cache.layers.last_mut() {
-            let attended = self.attention((last_index, last), kv, &x, &table, batch.visible)?;
-            b.add(&mut x, &attended);
-        }
-        // After the last attention rows no longer meet: only those that are read go on.
-        let mut x = b.select_rows(&x, batch.outputs);
-        let fed = self.feed_forward((last_index, last), &x);
-        b.add(&mut x, &fed);
-        b.read(&b.rms_norm(&x, &self.norm, config.rms_eps))
     }
 
     fn embed(&self, tokens: &[TokenId]) -> Vec<f32> {

@@ -1,0 +1,169 @@
+//! A message under way, a step at a time.
+
+use std::ops::Range;
+
+use super::rows::Rows;
+use super::{Scorer, Scores};
+use crate::Result;
+use crate::backend::Backend;
+use crate::model::qwen2::Pass;
+use crate::tokenizer::TokenId;
+
+/// Most rows of a message in one pass while it is typed. A step is half a layer over at most these, the suffix and the
+/// trie, some 10 ms of the 0.5B on one thread in a browser: what a newer text waits for an older one. A pass over fewer
+/// rows would wait for the weights.
+const TYPING_ROWS: usize = 32;
+
+/// What a message is begun for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// Its keys and values, against the time when it is scored.
+    Hold,
+    /// Its scores.
+    Score,
+}
+
+/// How far a message has come.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// There is more to do.
+    Running,
+    /// Its keys and values are held; or nothing is under way.
+    Held,
+    /// It is scored, and its keys and values are held.
+    Scored(Scores),
+}
+
+/// What is left of a message.
+pub(super) struct Run<B: Backend> {
+    /// Tokens that the cache does not hold.
+    rest: Vec<TokenId>,
+    goal: Goal,
+    /// Most of them in one pass.
+    most: usize,
+    token_confidence: bool,
+    pass: Option<(Pass<B>, Rest)>,
+}
+
+/// Which rows a pass is over.
+enum Rest {
+    /// The first tokens of the rest.
+    Tokens(usize),
+    /// All of the rest and the suffix, in these rows, and the trie. Hidden states come first of the last `opening` of
+    /// these rows, which predict the answer's opening and the label, then of the rows where labels part.
+    Last { sequence: Range<usize>, opening: usize },
+}
+
+impl<B: Backend> Scorer<B> {
+    /// Begins `text` (already trimmed and normalised), from where the cache holds its beginning. What was under way is
+    /// ended.
+    ///
+    /// # Errors
+    /// `tokenizer`; what was under way is ended all the same.
+    pub fn begin(&mut self, text: &str, goal: Goal) -> Result<()> {
+        self.cut_back(self.held.len());
+        let tokens = self.tokenizer.encode(text)?;
+        self.start(tokens, goal, TYPING_ROWS, false);
+        Ok(())
+    }
+
+    pub(super) fn start(&mut self, tokens: Vec<TokenId>, goal: Goal, most: usize, token_confidence: bool) {
+        let same = tokens.iter().zip(&self.held).take_while(|(a, b)| a == b).count();
+        // What predicts the answer's first token may be the message's last row.
+        let most_held = tokens.len() - usize::from(token_confidence && !tokens.is_empty());
+        let held = same.min(most_held);
+        self.cut_back(held);
+        let rest = tokens[held..].to_vec();
+        self.run = Some(Run { rest, goal, most, token_confidence, pass: None });
+    }
+
+    /// Does the next step of what is under way: half a layer of a pass.
+    ///
+    /// # Errors
+    /// `inference`, `out_of_memory`; nothing is under way then.
+    pub fn advance(&mut self) -> Result<Progress> {
+        let Some(mut run) = self.run.take() else { return Ok(Progress::Held) };
+        let result = self.step(&mut run);
+        match result {
+            Ok(Progress::Running) => self.run = Some(run),
+            Ok(_) => {}
+            Err(_) => self.cut_back(self.held.len()),
+        }
+        result
+    }
+
+    /// Ends what is under way and forgets all but the prefix.
+    pub fn forget(&mut self) {
+        self.cut_back(0);
+    }
+
+    /// Ends what is under way and keeps the first `held` tokens.
+    fn cut_back(&mut self, held: usize) {
+        self.run = None;
+        self.held.truncate(held);
+        self.model.truncate(&mut self.cache, self.task.prompt.prefix.len() + self.held.len());
+    }
+
+    fn step(&mut self, run: &mut Run<B>) -> Result<Progress> {
+        let Some((pass, _)) = &mut run.pass else {
+            run.pass = self.next_pass(run)?;
+            return Ok(if run.pass.is_some() { Progress::Running } else { Progress::Held });
+        };
+        let Some(hidden) = self.model.advance(&mut self.cache, pass)? else { return Ok(Progress::Running) };
+        match run.pass.take() {
+            Some((_, Rest::Last { sequence, opening })) => {
+                let scores = self.scores(run, &sequence, opening, &hidden)?;
+                self.held.append(&mut run.rest);
+                self.cut_back(self.held.len());
+                Ok(Progress::Scored(scores))
+            }
+            Some((_, Rest::Tokens(count))) => {
+                self.held.extend(run.rest.drain(..count));
+                Ok(Progress::Running)
+            }
+            None => Ok(Progress::Running),
+        }
+    }
+
+    fn next_pass(&self, run: &Run<B>) -> Result<Option<(Pass<B>, Rest)>> {
+        let mut rows = Rows::behind(self.cache.slots());
+        let rest = if run.rest.len() > run.most || (run.goal == Goal::Hold && !run.rest.is_empty()) {
+            let count = run.rest.len().min(run.most);
+            rows.sequence(&run.rest[..count]);
+            Rest::Tokens(count)
+        } else if run.goal == Goal::Hold {
+            return Ok(None);
+        } else {
+            let sequence = rows.sequence(run.rest.iter().chain(&self.task.prompt.suffix));
+            let most = sequence.len();
+            let opening = if run.token_confidence { (self.task.prompt.open + 1).min(most) } else { 0 };
+            rows.ask(sequence.end - opening..sequence.end);
+            rows.trie(&self.task.trie, &sequence);
+            Rest::Last { sequence, opening }
+        };
+        Ok(Some((self.model.begin(&self.cache, &rows.batch())?, rest)))
+    }
+
+    /// Scores from the hidden states of the last pass, whose rows the cache holds.
+    fn scores(
+        &mut self,
+        run: &Run<B>,
+        sequence: &Range<usize>,
+        opening: usize,
+        hidden: &[f32],
+    ) -> Result<Scores> {
+        let (opening_hidden, parting_hidden) = hidden.split_at(opening * self.model.config().hidden);
+        let log_probabilities = self.task.trie.label_log_probabilities(&self.partings(parting_hidden)?);
+        let token_confidence = if run.token_confidence {
+            // The trie's rows are siblings of what follows.
+            let before = self.task.prompt.prefix.len() + self.held.len();
+            self.model.truncate(&mut self.cache, before + sequence.len());
+            let suffix = self.task.prompt.suffix.clone();
+            let forced = &suffix[suffix.len() + 1 - opening..];
+            Some(self.token_confidence(&log_probabilities, forced, opening_hidden)?)
+        } else {
+            None
+        };
+        Ok(Scores { log_probabilities, token_confidence })
+    }
+}
