@@ -27,7 +27,7 @@ const LAST_WAIT_MS = 5 * 60_000;
 export const MAX_RETRY_AFTER_MS = 60 * 60_000;
 
 /** Answers that mean that this message will never be taken. */
-const FINAL = [400, 413, 415, 422];
+const FINAL = [400, 409, 413, 415];
 
 /**
  * @param {OutboxRecord} record

@@ -62,7 +62,7 @@ fn a_message_sent_again_is_stored_once() {
     }
     let mut other = full();
     other["text"] = json!("another");
-    assert_eq!(client.submit(&key(0xabc), &other).error(), (422, "idempotency_mismatch".to_owned()));
+    assert_eq!(client.submit(&key(0xabc), &other).error(), (409, "idempotency_mismatch".to_owned()));
     assert_eq!(client.all().len(), 1);
 }
 

@@ -83,7 +83,7 @@ impl From<StoreError> for ApiError {
             StoreError::Busy => Self::busy("too many messages are waiting to be stored"),
             StoreError::Mismatch => {
                 let message = "this Idempotency-Key was used for another message";
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", message)
+                Self::new(StatusCode::CONFLICT, "idempotency_mismatch", message)
             }
             StoreError::Missing => Self::not_found(),
             StoreError::Storage(detail) => {

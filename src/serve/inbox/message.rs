@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::ApiError;
-use axum::http::StatusCode;
 
 /// Longest text of an escalation, in characters; the browser cuts longer ones.
 pub const MAX_TEXT_CHARS: usize = 8_000;
@@ -53,6 +52,7 @@ pub struct Escalation {
     #[serde(default)]
     pub truncated: bool,
     /// When the customer's browser classified it, in milliseconds since 1970 by its clock.
+    #[serde(deserialize_with = "whole")]
     pub created_ms: u64,
 }
 
@@ -85,11 +85,7 @@ impl Escalation {
         if self.redactions.len() > MAX_REDACTIONS {
             return Err(ApiError::body("redactions", format!("has more than {MAX_REDACTIONS} entries")));
         }
-        self.redactions.iter().try_for_each(|kind| check_name("redactions", kind, MAX_NAME_CHARS))?;
-        if self.created_ms > MAX_MS {
-            return Err(ApiError::body("created_ms", format!("is more than {MAX_MS}")));
-        }
-        Ok(())
+        self.redactions.iter().try_for_each(|kind| check_name("redactions", kind, MAX_NAME_CHARS))
     }
 }
 
@@ -118,6 +114,15 @@ pub(super) struct Change {
     /// `null` takes the label away again.
     #[serde(default, deserialize_with = "present")]
     pub(super) corrected_intent: Option<Option<String>>,
+}
+
+/// A whole number that JavaScript counts exactly, also where it is spelt `7.0`.
+fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(value)?;
+    let spelt_with_point =
+        || number.as_f64().filter(|value| value.fract() == 0.0 && *value >= 0.0).map(|value| value as u64);
+    let whole = number.as_u64().or_else(spelt_with_point).filter(|value| *value <= MAX_MS);
+    whole.ok_or_else(|| serde::de::Error::custom(format!("expected a whole number from 0 to {MAX_MS}")))
 }
 
 /// Parts `null` from absent.

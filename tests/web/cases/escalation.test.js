@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { INBOX, REDACTED, SECRET, UNLIMITED, classifyAll, entries, inbox, load, messages, postsOf, waitForCounts } from '../lib/escalation.js';
+import { INBOX, REDACTED, SECRET, UNLIMITED, classifyAll, entries, inbox, load, messages, postsOf, waitForCounts, waitForError } from '../lib/escalation.js';
 import { suite } from '../lib/suite.js';
 
 const web = suite({ args: UNLIMITED });
@@ -56,7 +56,7 @@ test('on: exactly one POST for each message that escalates, to the configured ad
     assert.deepEqual([...new Set(posts.map(({ url }) => url))], [web.origin() + INBOX]);
     assert.deepEqual(posts.map(({ key }) => key).toSorted(), escalated.map(({ escalation }) => escalation).toSorted());
     const sent = posts.map(({ body }) => body).join('\n');
-    for (const secret of ['4111', 'ann@example.com', '078-05-1120']) assert.ok(!sent.includes(secret), secret);
+    for (const secret of ['4111 1111', 'ann@example.com', '078-05-1120']) assert.ok(!sent.includes(secret), secret);
     const items = (await since(before)).toReversed();
     assert.deepEqual(items.map(({ intent, reason }) => ({ intent, reason })), escalated.map(({ intent, decision: { reason } }) => ({ intent, reason })));
     const card = items.find(({ text }) => text === REDACTED);
@@ -108,7 +108,7 @@ test('offline, messages wait, and are delivered once when the network is back', 
     await load(page);
     await context.setOffline(true);
     await classifyAll(page, [SECRET, 'why was I charged twice?']);
-    await page.waitForFunction(async () => (await window.clf.outbox?.list())?.some(({ error }) => error?.code === 'network'));
+    await waitForError(page, 'network');
     assert.deepEqual((await entries(page)).map(({ state }) => state), ['queued', 'queued']);
     assert.equal((await since(before)).length, 0);
     await context.setOffline(false);
@@ -125,7 +125,7 @@ test('a reload with queued messages delivers them, and what is stored never was 
     await context.route(`**${INBOX}`, (route) => route.abort());
     await load(page);
     await classifyAll(page, [SECRET]);
-    await page.waitForFunction(async () => (await window.clf.outbox?.list())?.[0]?.attempts === 1);
+    await waitForError(page, 'network');
     const [stored] = await entries(page);
     assert.equal(stored.text, REDACTED);
     assert.ok(await page.evaluate(() => window.clf.outbox?.durable));
@@ -255,7 +255,7 @@ test('answers of others are no acknowledgement, redirects are not followed, and 
       answer = given;
       await load(page);
       await classifyAll(page, ['refund my bill']);
-      await page.waitForFunction(async () => (await window.clf.outbox?.list())?.[0]?.error);
+      await waitForError(page);
       const [entry] = await entries(page);
       assert.deepEqual([entry.state, entry.error?.code, entry.text], [state, code, 'refund my bill'], JSON.stringify(given));
       await page.evaluate(async () => {

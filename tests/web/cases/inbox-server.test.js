@@ -2,10 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { INBOX, REDACTED, SECRET, UNLIMITED, classifyAll, entries, inbox, load, postsOf, waitForCounts } from '../lib/escalation.js';
+import { INBOX, REDACTED, SECRET, UNLIMITED, classifyAll, entries, inbox, load, postsOf, waitForCounts, waitForError } from '../lib/escalation.js';
 import { launch, visit } from '../lib/browser.js';
 import { startServer } from '../lib/server.js';
 
@@ -32,7 +33,7 @@ test('the server is killed and comes back in between: everything arrives once', 
     await waitForCounts(page, { queued: 0, sent: 2, failed: 0 });
     await server.stop('SIGKILL');
     await classifyAll(page, ['why was I charged twice?', 'cancel my plan and refund me']);
-    await page.waitForFunction(async () => (await window.clf.outbox?.list())?.some(({ error }) => error?.code === 'network'));
+    await waitForError(page, 'network');
     server = await startServer({ inbox: file, port: Number(new URL(origin).port), args: UNLIMITED });
     // Without anybody’s help: by the timer of the next attempt.
     await waitForCounts(page, { queued: 0, sent: 4, failed: 0 });
@@ -85,7 +86,7 @@ test('a token lets a page send, and is asked for anew when it changes', async ()
       window.clf = await IntentClassifier.load({ escalation: { url, token: async () => state.token ?? '' } });
     }, INBOX);
     await classifyAll(page, [SECRET]);
-    await page.waitForFunction(async () => (await window.clf.outbox?.list())?.[0]?.error?.code === 'unauthorized');
+    await waitForError(page, 'unauthorized');
     assert.equal((await entries(page))[0].state, 'queued');
     await page.evaluate(async (token) => {
       /** @type {{ token?: string }} */ (/** @type {unknown} */ (window)).token = token;
@@ -102,30 +103,48 @@ test('a token lets a page send, and is asked for anew when it changes', async ()
   }
 });
 
+/**
+ * The page at an origin of its own, whose policy lets it call an inbox elsewhere.
+ *
+ * @param {string} upstream Origin of a server with the page.
+ * @param {() => string} inboxOrigin
+ * @returns {Promise<{ origin: string, close: () => void }>}
+ */
+async function hostElsewhere(upstream, inboxOrigin) {
+  const host = createServer(async (request, response) => {
+    const answer = await fetch(upstream + request.url);
+    const headers = new Headers(answer.headers);
+    for (const name of ['content-encoding', 'content-length', 'transfer-encoding']) headers.delete(name);
+    const policy = headers.get('content-security-policy') ?? '';
+    headers.set('content-security-policy', policy.replace("connect-src 'self'", `connect-src 'self' ${inboxOrigin()}`));
+    response.writeHead(answer.status, Object.fromEntries(headers));
+    response.end(Buffer.from(await answer.arrayBuffer()));
+  });
+  await new Promise((resolve) => host.listen(0, '127.0.0.1', () => resolve(undefined)));
+  const { port } = /** @type {import('node:net').AddressInfo} */ (host.address());
+  return { origin: `http://127.0.0.1:${port}`, close: () => host.close() };
+}
+
 test('a page of another origin on the list may send; others may not', async () => {
-  const page1 = await startServer();
-  const allowed = page1.origin;
-  const server = await startServer({ args: [...UNLIMITED, '--allow-origin', allowed] });
-  // The pages’ own policy allows no other origin: a console elsewhere has its own.
-  const policy = async (/** @type {import('../lib/browser.js').BrowserContext} */ context) =>
-    context.route('**/', async (route) => {
-      const response = await route.fetch();
-      const headers = { ...response.headers() };
-      headers['content-security-policy'] = headers['content-security-policy'].replace("connect-src 'self'", `connect-src 'self' ${server.origin}`);
-      await route.fulfill({ response, headers });
-    });
-  const stranger = await startServer();
+  const files = await startServer();
+  let inboxOrigin = '';
+  const [friend, stranger] = await Promise.all([1, 2].map(() => hostElsewhere(files.origin, () => inboxOrigin)));
+  const server = await startServer({ args: [...UNLIMITED, '--allow-origin', friend.origin] });
+  inboxOrigin = server.origin;
   try {
-    for (const [origin, expected] of /** @type {const} */ ([[allowed, 1], [stranger.origin, 1]])) {
-      const { page, context } = await visit(browser, origin, policy);
+    for (const host of [friend, stranger]) {
+      const { page, context, requests } = await visit(browser, host.origin);
       await load(page, { url: server.origin + INBOX });
       await classifyAll(page, ['refund my bill']);
-      if (origin === allowed) await waitForCounts(page, { queued: 0, sent: 1, failed: 0 });
-      else await page.waitForFunction(async () => (await window.clf.outbox?.list())?.[0]?.error?.code === 'network');
-      assert.equal((await inbox(server.origin)).length, expected, origin);
+      if (host === friend) await waitForCounts(page, { queued: 0, sent: 1, failed: 0 });
+      else await waitForError(page, 'network');
+      assert.ok(requests.includes(server.origin + INBOX), 'the page’s policy let it try');
+      assert.equal((await inbox(server.origin)).length, 1);
       await context.close();
     }
   } finally {
-    await Promise.all([page1.stop(), stranger.stop(), server.stop()]);
+    friend.close();
+    stranger.close();
+    await Promise.all([files.stop(), server.stop()]);
   }
 });

@@ -72,6 +72,22 @@ export async function waitForCounts(page, counts) {
 }
 
 /**
+ * Waits until a message in the outbox has met an error.
+ *
+ * @param {Page} page
+ * @param {string} [code] Any, if omitted.
+ */
+export async function waitForError(page, code) {
+  const deadline = Date.now() + 30_000;
+  for (;;) {
+    const found = await entries(page);
+    if (found.some(({ error }) => error && (code === undefined || error.code === code))) return;
+    if (Date.now() > deadline) throw new Error(`no error ${code ?? ''}: ${JSON.stringify(found)}`);
+    await page.waitForTimeout(50);
+  }
+}
+
+/**
  * @typedef {{ id: number, text: string, intent: string, reason: string, handled_ms: number | null, redactions: string[] }} InboxItem
  */
 
