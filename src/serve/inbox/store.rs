@@ -143,7 +143,7 @@ impl Store {
     pub(super) async fn change(&self, id: i64, change: Change) -> std::result::Result<Item, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.jobs.try_send(Job::Change { id, change, reply }).map_err(|_| StoreError::Busy)?;
-        answer.await.unwrap_or(Err(StoreError::Busy))
+        answer.await.unwrap_or(Err(StoreError::Busy)).map(|item| *item)
     }
 
     /// Deletes messages received before `messages_ms` and keys of those received before `keys_ms`; how many messages.

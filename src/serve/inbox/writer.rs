@@ -20,7 +20,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 #[derive(Debug)]
 pub(super) enum Job {
     Submit { key: String, escalation: Box<Escalation>, reply: Reply<Receipt> },
-    Change { id: i64, change: Change, reply: Reply<Item> },
+    Change { id: i64, change: Change, reply: Reply<Box<Item>> },
     Expire { messages_ms: i64, keys_ms: i64, reply: Reply<usize> },
     Close,
 }
@@ -28,7 +28,7 @@ pub(super) enum Job {
 /// A job that was done within a transaction, to be told of after its commit.
 enum Done {
     Submit(Result<Receipt, StoreError>, Reply<Receipt>),
-    Change(Result<Item, StoreError>, Reply<Item>),
+    Change(Result<Box<Item>, StoreError>, Reply<Box<Item>>),
 }
 
 impl Done {
@@ -155,7 +155,9 @@ fn perform(connection: &Connection, job: Job) -> Option<Done> {
             };
             Some(Done::Submit(submitted, reply))
         }
-        Job::Change { id, change, reply } => Some(Done::Change(rows::change(connection, id, &change), reply)),
+        Job::Change { id, change, reply } => {
+            Some(Done::Change(rows::change(connection, id, &change).map(Box::new), reply))
+        }
         Job::Expire { .. } | Job::Close => None,
     }
 }
