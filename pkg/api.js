@@ -48,6 +48,8 @@
  * @property {AbortSignal} [signal] Ends loading; all that was loaded is released.
  * @property {number | number[]} [threshold] Confidence below which a message escalates, or goes to
  *   the second model, 0 to 1: one for all models or one for each; the configuration's if omitted.
+ * @property {'off' | import('./outbox/types.js').EscalationOptions} [escalation] Where messages go
+ *   that the gate does not leave to the device. `'off'`, which is the default, sends nothing at all.
  */
 
 /** @typedef {ModelOptions & LoadingOptions} LoadOptions */
@@ -94,6 +96,7 @@
  * @property {StageReport[]} [stages] Of a cascade: what each stage that was asked said, the one that
  *   answered last.
  * @property {number} ms Wall-clock milliseconds in the engine.
+ * @property {string} [escalation] Key of the message in the outbox, where it was put there.
  */
 
 /**

@@ -9,6 +9,8 @@
 
 export { IntentClassifier } from './client/classifier.js';
 export { ERROR_CODES, IntentError } from './errors.js';
+export { Outbox } from './outbox/outbox.js';
+export { redact } from './outbox/redact.js';
 
 /** @typedef {import('./api.js').AdapterFiles} AdapterFiles */
 /** @typedef {import('./api.js').CascadeOptions} CascadeOptions */
@@ -22,3 +24,10 @@ export { ERROR_CODES, IntentError } from './errors.js';
 /** @typedef {import('./api.js').StageInfo} StageInfo */
 /** @typedef {import('./api.js').StageReport} StageReport */
 /** @typedef {import('./errors.js').IntentErrorCode} IntentErrorCode */
+/** @typedef {import('./outbox/types.js').EscalationOptions} EscalationOptions */
+/** @typedef {import('./outbox/types.js').OutboxEntry} OutboxEntry */
+/** @typedef {import('./outbox/types.js').OutboxError} OutboxError */
+/** @typedef {import('./outbox/types.js').OutboxItem} OutboxItem */
+/** @typedef {import('./outbox/types.js').OutboxState} OutboxState */
+/** @typedef {import('./outbox/types.js').Redact} Redact */
+/** @typedef {import('./outbox/types.js').Redacted} Redacted */

@@ -105,7 +105,8 @@ impl Site {
     /// Status line to last byte of the answer to a request whose path no client library tidies.
     fn raw(&self, path: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n")
+            .unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         String::from_utf8_lossy(&answer).into_owned()
@@ -361,7 +362,7 @@ fn a_taken_port_is_an_io_error_with_the_address() {
 /// The whole answer to a request, head and body, on a connection that stays open.
 fn answer(stream: &mut TcpStream, path: &str) -> Vec<u8> {
     // In one piece, or it would wait itself.
-    let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let (mut answer, mut chunk) = (Vec::new(), [0; 65_536]);
     loop {

@@ -5,6 +5,9 @@
  */
 
 import { IntentError } from '../errors.js';
+import { checkEscalation } from '../outbox/options.js';
+import { Outbox } from '../outbox/outbox.js';
+import { eraseExpired } from '../outbox/store.js';
 import { openAdapter } from './adapter-source.js';
 import {
   checkConfig,
@@ -27,7 +30,7 @@ import { WorkerClient } from './worker-client.js';
 /** @typedef {import('../api.js').SetAdapterOptions} SetAdapterOptions */
 
 const MODEL_OPTIONS = /** @type {const} */ (['pack', 'config', 'adapter']);
-const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'onProgress', 'signal', 'threshold']);
+const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'escalation', 'onProgress', 'signal', 'threshold']);
 const ADAPTER_OPTIONS = /** @type {const} */ (['onProgress', 'signal', 'force']);
 const CLASSIFY_OPTIONS = /** @type {const} */ (['signal', 'tokenConfidence', 'threshold']);
 
@@ -62,6 +65,13 @@ export class IntentClassifier {
   #stages;
   /** @type {number[] | undefined} */
   #thresholds;
+  /** Where escalations go; `null` while that is off. @type {Outbox | null} */
+  #outbox = null;
+  /** Outboxes that send no more. @type {Outbox[]} */
+  #retired = [];
+  /** Counts settings of escalation: the last one holds, however long an earlier one takes to open. */
+  #settings = 0;
+  #disposed = false;
 
   /**
    * @private
@@ -97,6 +107,7 @@ export class IntentClassifier {
       opened.push(openStage(second, 'cascade.'));
     }
     const thresholds = checkThreshold(given.threshold, opened.length);
+    checkEscalation(given.escalation);
     if (signal?.aborted) throw new IntentError('aborted', 'the call was aborted', { cause: signal.reason });
     requireRuntime();
     const client = new WorkerClient();
@@ -107,13 +118,16 @@ export class IntentClassifier {
       client.stop(/** @type {IntentError} */ (error));
       throw error;
     }
-    return new IntentClassifier(client, opened.length, thresholds);
+    const classifier = new IntentClassifier(client, opened.length, thresholds);
+    await classifier.setEscalation(/** @type {LoadOptions['escalation']} */ (given.escalation) ?? 'off');
+    return classifier;
   }
 
   /**
    * Classifies one message. A message of more than `maxMessageChars` characters, and one on which
    * inference fails, resolve to `unknown` with route `escalate`; only bad arguments, abort,
-   * dispose and a crash reject.
+   * dispose and a crash reject. A message that escalates is put into the outbox, if there is one;
+   * nothing waits for that.
    *
    * @param {string} text
    * @param {ClassifyOptions} [options]
@@ -127,7 +141,11 @@ export class IntentClassifier {
     /** @type {import('../protocol.js').EngineOptions} */
     const engineOptions = { token_confidence: checkFlag(given.tokenConfidence, 'tokenConfidence') };
     if (thresholds !== undefined) engineOptions.thresholds = thresholds;
-    return this.#client.request('classify', { text: checkText(text), options: engineOptions }, { signal });
+    const result = await this.#client.request('classify', { text: checkText(text), options: engineOptions }, { signal });
+    // As it is now: what was turned off meanwhile stays off.
+    const outbox = this.#outbox;
+    if (!outbox || result.decision.route !== 'escalate') return result;
+    return { ...result, escalation: outbox.enqueue(text, result) };
   }
 
   /**
@@ -166,8 +184,44 @@ export class IntentClassifier {
     return { ...info, threshold: thresholds[thresholds.length - 1], ...(stages && { stages }) };
   }
 
-  /** Ends the Worker and frees the model. Pending and later calls reject with `disposed`. */
+  /** The queue of escalated messages and their states; `null` while escalation is off. */
+  get outbox() {
+    return this.#outbox;
+  }
+
+  /**
+   * Says where messages go from now on that the gate does not leave to the device. With `'off'`
+   * nothing is sent any more, neither what is under way nor what was queued before.
+   *
+   * @param {'off' | import('../outbox/types.js').EscalationOptions} escalation
+   * @returns {Promise<void>}
+   * @throws {IntentError} `invalid_argument`, `disposed`
+   */
+  async setEscalation(escalation) {
+    const settings = checkEscalation(escalation);
+    const turn = (this.#settings += 1);
+    this.#outbox?.stopSending();
+    if (this.#outbox) this.#retired.push(this.#outbox);
+    this.#outbox = null;
+    if (!settings) return eraseExpired();
+    const outbox = await Outbox.open(settings);
+    if (turn === this.#settings && !this.#disposed) {
+      this.#outbox = outbox;
+      return;
+    }
+    outbox.close();
+    if (this.#disposed) throw new IntentError('disposed', 'the classifier was disposed');
+  }
+
+  /**
+   * Ends the Worker and frees the model. Pending and later calls reject with `disposed`. Messages
+   * in the outbox are sent when a classifier is loaded for the same address again.
+   */
   dispose() {
+    this.#disposed = true;
+    for (const outbox of [...this.#retired, this.#outbox]) outbox?.close();
+    this.#retired = [];
+    this.#outbox = null;
     this.#client.stop(new IntentError('disposed', 'the classifier was disposed'));
   }
 }

@@ -1,5 +1,6 @@
 //! Developer verbs of relayops-intent: `cargo xtask <verb>`.
 
+mod api;
 mod bench_browser;
 mod check;
 mod demo;

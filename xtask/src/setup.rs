@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
-use crate::run::{command, npm_in, output, run, target_dir, web_bench, web_tests};
+use crate::run::{command, npm_in, output, root, run, target_dir, web_bench, web_tests};
 
 const WASM: &str = "wasm32-unknown-unknown";
 const COMPONENTS: [&str; 3] = ["rustfmt", "clippy", "rust-src"];
@@ -77,16 +77,25 @@ fn locked_packages(folder: &Path) -> Result<()> {
 /// The Python that exports the benchmark's peer, with its packages, in a folder of its own under
 /// cargo's.
 pub(crate) fn bench_python() -> Result<PathBuf> {
-    let venv = target_dir()?.join("bench-web").join("venv");
+    python(&target_dir()?.join("bench-web").join("venv"), &web_bench().join("requirements.txt"))
+}
+
+/// The Python that has schemathesis.
+pub(crate) fn api_python() -> Result<PathBuf> {
+    let list = root().join("tests").join("api").join("requirements.txt");
+    python(&target_dir()?.join("api-tests").join("venv"), &list)
+}
+
+/// A Python of its own in `venv`, with the packages of `requirements`.
+fn python(venv: &Path, requirements: &Path) -> Result<PathBuf> {
     let python =
         if cfg!(windows) { venv.join("Scripts").join("python.exe") } else { venv.join("bin").join("python") };
-    let requirements = web_bench().join("requirements.txt");
-    once(&requirements, &venv, || {
+    once(requirements, venv, || {
         let system = python_program()?;
-        let create = [Path::new("-m"), Path::new("venv"), Path::new("--clear"), &venv];
+        let create = [Path::new("-m"), Path::new("venv"), Path::new("--clear"), venv];
         run(&mut command(system, &create)).context("on Debian, python3-venv has the module venv")?;
         let mut install = command(&python.to_string_lossy(), &["-m", "pip", "install", "--quiet", "-r"]);
-        run(install.arg(&requirements))
+        run(install.arg(requirements))
     })?;
     Ok(python)
 }
@@ -96,9 +105,10 @@ fn python_program() -> Result<&'static str> {
     let check = format!("import sys; sys.exit(sys.version_info < {PYTHON:?})");
     let fits = |name: &&str| output(&mut command(name, &["-c", &check])).is_ok();
     let (major, minor) = PYTHON;
-    ["python3", "python"].into_iter().find(fits).ok_or_else(|| {
-        anyhow!("the benchmark exports its peer with Python {major}.{minor} or later: install it")
-    })
+    ["python3", "python"]
+        .into_iter()
+        .find(fits)
+        .ok_or_else(|| anyhow!("Python {major}.{minor} or later is needed: install it"))
 }
 
 /// Calls `install`, which fills `folder` as `list` says, unless it did so for the same list.
@@ -153,6 +163,24 @@ pub(crate) fn chromium() -> Result<PathBuf> {
         "install Chromium or Google Chrome"
     };
     bail!("the browser tests need Chromium: {remedy}, or set CHROMIUM to the path of its binary")
+}
+
+/// nginx, for the test of its configuration; installed without being started where that can be done unasked. Without it
+/// the test says that it did not run.
+pub(crate) fn nginx() {
+    let found = || output(&mut command("nginx", &["-v"])).is_ok() || Path::new("/usr/sbin/nginx").is_file();
+    if found() || !is_debian() || !is_root() {
+        return;
+    }
+    let install = ["install", "-y", "--no-install-recommends", "nginx-light"];
+    let installed = run(&mut command("apt-get", &["update"])).and_then(|()| {
+        let mut apt = command("apt-get", &install);
+        // The run level in which nothing is started.
+        run(apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
+    });
+    if let Err(error) = installed {
+        eprintln!("setup: {error:#}");
+    }
 }
 
 fn find_browser() -> Option<PathBuf> {

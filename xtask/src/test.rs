@@ -1,13 +1,14 @@
 //! All tests, and by name those that could not run.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::run::{Steps, binary, cargo, npm, run, target_dir};
-use crate::{check, setup, web};
+use crate::{api, check, setup, web};
 
 /// Folder with the real models, for the tests that run on them.
 const MODELS: &str = "RELAYOPS_TEST_MODELS";
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Result<()> {
         let mut test = cargo(&["test", "--workspace", "--exclude", "xtask", "--profile", "ci"]);
         run(given.to(test.arg("--no-fail-fast")))
     });
+    steps.run("API description", || api(&given));
     steps.run("xtask tests", || run(&mut cargo(&["test", "--package", "xtask", "--profile", "ci"])));
     if built {
         steps.run("browser tests", || browser(&given));
@@ -41,11 +43,26 @@ pub(crate) fn all() -> Result<()> {
     result
 }
 
+/// Holds the server to its description, where the tool for that can be installed.
+fn api(given: &Given) -> Result<()> {
+    let python = match setup::api_python() {
+        Ok(python) => python,
+        Err(error) => return given.not_run("API description", &format!("schemathesis: {error:#}")),
+    };
+    bins()?;
+    api::check(&python, &binary("ci")?)
+}
+
+/// The programs, with the native tests' choice of packages, so that nothing is built twice.
+fn bins() -> Result<()> {
+    run(&mut cargo(&["build", "--workspace", "--exclude", "xtask", "--profile", "ci", "--bins"]))
+}
+
 /// Drives the page; the tool that serves it is the one that the native tests were built with.
 fn browser(given: &Given) -> Result<()> {
     let chromium = setup::chromium()?;
-    // With the native tests' choice of packages, so that nothing is built twice.
-    run(&mut cargo(&["build", "--workspace", "--exclude", "xtask", "--profile", "ci", "--bins"]))?;
+    setup::nginx();
+    bins()?;
     let tool = binary("ci")?;
     let mut test = npm(&["test"]);
     test.env("CHROMIUM", chromium).env("RELAYOPS_BIN", tool).env("CARGO_TARGET_DIR", target_dir()?);
@@ -83,6 +100,15 @@ impl Given {
             Some(folder) => command.env(MODELS, folder),
             None => command.env_remove(MODELS),
         }
+    }
+
+    /// Notes what could not run, as tests do.
+    fn not_run(&self, name: &str, reason: &str) -> Result<()> {
+        // On one line, whatever the reason looks like.
+        let line = format!("NOT RUN: {name}: {}", reason.split_whitespace().collect::<Vec<_>>().join(" "));
+        eprintln!("{line}");
+        let mut file = fs::OpenOptions::new().append(true).open(&self.not_run)?;
+        writeln!(file, "{line}").with_context(|| self.not_run.display().to_string())
     }
 
     fn print_not_run(&self) -> Result<()> {

@@ -9,4 +9,7 @@ interface Outcome<T> {
 
 interface Window {
   outcome<T>(promise: Promise<T>): Promise<Outcome<T>>;
+  /** What lib/escalation.js keeps between two looks at a page. */
+  clf: import('/pkg/index.js').IntentClassifier;
+  events: { type: string; key: string }[];
 }

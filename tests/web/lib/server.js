@@ -1,6 +1,9 @@
 /** The server under test: the native binary. */
 
 import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { ROOT, binary, requireWasm } from './paths.js';
 
@@ -8,20 +11,30 @@ import { ROOT, binary, requireWasm } from './paths.js';
 const START_MS = 20_000;
 
 /**
- * @param {object} [options]
- * @param {string} [options.models] Folder of models that it offers.
- * @param {string} [options.root] Folder with `www/` and `pkg/`; the checkout if omitted.
- * @returns {Promise<{ origin: string, stop: () => Promise<void> }>}
+ * @typedef {object} ServerOptions
+ * @property {string} [models] Folder of models that it offers.
+ * @property {string} [root] Folder with `www/` and `pkg/`; the checkout if omitted.
+ * @property {number} [port] A free one if omitted.
+ * @property {string} [inbox] SQLite file that outlives the server; one that does not if omitted.
+ * @property {string[]} [args] Further arguments.
  */
-export async function startServer({ models, root = ROOT } = {}) {
+
+/**
+ * @param {ServerOptions} [options]
+ * @returns {Promise<{ origin: string, stop: (signal?: NodeJS.Signals) => Promise<void> }>}
+ */
+export async function startServer({ models, root = ROOT, port = 0, inbox, args = [] } = {}) {
   requireWasm();
-  const args = ['serve', '--port', '0', '--root', root];
-  if (models !== undefined) args.push('--models', models);
-  const child = spawn(binary(), args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const folder = inbox === undefined ? mkdtempSync(join(tmpdir(), 'relayops-inbox-')) : undefined;
+  const file = inbox ?? join(/** @type {string} */ (folder), 'inbox.sqlite3');
+  const all = ['serve', '--port', String(port), '--root', root, '--inbox', file, '--log', 'off', ...args];
+  if (models !== undefined) all.push('--models', models);
+  const child = spawn(binary(), all, { stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = new Promise((resolve) => child.once('exit', resolve));
-  const stop = async () => {
-    child.kill();
+  const stop = async (/** @type {NodeJS.Signals} */ signal = 'SIGTERM') => {
+    child.kill(signal);
     await exited;
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
   };
   try {
     return { origin: await address(child), stop };

@@ -10,9 +10,10 @@ import { startServer } from './server.js';
 /**
  * Registers the hooks of a test file.
  *
- * @param {{ models?: string }} [options] Folder to offer instead of the small models.
+ * @param {{ models?: string, args?: string[] }} [options] Folder to offer instead of the small models, and further
+ *   arguments of the server.
  */
-export function suite({ models: folder } = {}) {
+export function suite({ models: folder, args } = {}) {
   /** @type {import('./models.js').ModelFolder | undefined} */
   let models;
   /** @type {Awaited<ReturnType<typeof startServer>> | undefined} */
@@ -22,7 +23,7 @@ export function suite({ models: folder } = {}) {
 
   before(async () => {
     if (!folder) models = makeModels();
-    server = await startServer({ models: folder ?? defined(models).folder });
+    server = await startServer({ models: folder ?? defined(models).folder, args });
     browser = await launch();
   });
   after(async () => {
@@ -34,6 +35,7 @@ export function suite({ models: folder } = {}) {
   return {
     /** @returns {string} */
     origin: () => defined(server).origin,
+    browser: () => defined(browser),
     models: () => defined(models),
     /**
      * Opens the page, hands it to `body`, and closes it.

@@ -1,38 +1,20 @@
-//! The local web server: the page, the package and the models, from this machine to this machine.
-//!
-//! | path | what |
-//! |---|---|
-//! | `/` | `www/` |
-//! | `/pkg/` | `pkg/`, with the built `pkg/wasm/` |
-//! | `/models/index.json` | `[{"file": "…", "bytes": n}]`, the `*.gguf` files of the models folder by name |
-//! | `/models/<file>` | one of them, with ranges |
-//!
-//! Every answer, errors included, carries the headers that isolate the page (which shared memory
-//! needs) and that forbid it to load or to call anything but this server.
+//! The static side: page, package and models, confined to their folders.
 
-use std::future::{Future, IntoFuture};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::services::ServeDir;
 
 use crate::{IntentError, Result};
-
-/// How long a transfer under way may go on once the server is asked to stop.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Brotli and gzip: near the size of the highest level, at a speed that nobody waits for.
 const COMPRESSION: CompressionLevel = CompressionLevel::Precise(5);
@@ -40,110 +22,8 @@ const COMPRESSION: CompressionLevel = CompressionLevel::Precise(5);
 /// Smallest body in bytes that is worth compressing: under it the headers outweigh the gain.
 const COMPRESS_FROM: u64 = 256;
 
-/// Headers of every response.
-const HEADERS: [(&str, &str); 7] = [
-    ("cross-origin-opener-policy", "same-origin"),
-    ("cross-origin-embedder-policy", "require-corp"),
-    ("cross-origin-resource-policy", "same-origin"),
-    (
-        "content-security-policy",
-        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
-         connect-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; \
-         form-action 'none'; frame-ancestors 'self'",
-    ),
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
-    // Kept, but asked about each time: a rebuilt page is never mixed with an old module.
-    ("cache-control", "no-cache"),
-];
-
-/// What to serve, and where.
-#[derive(Debug, Clone)]
-pub struct ServeOptions {
-    /// Address to listen on; a loopback address.
-    pub host: IpAddr,
-    /// Port; 0 takes a free one.
-    pub port: u16,
-    /// Folder that holds `www/` and `pkg/`.
-    pub root: PathBuf,
-    /// Folder with `*.gguf` files, if there are any to offer.
-    pub models: Option<PathBuf>,
-}
-
-impl Default for ServeOptions {
-    fn default() -> Self {
-        Self { host: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8080, root: PathBuf::from("."), models: None }
-    }
-}
-
-/// A server that has its port and is not running yet.
-#[derive(Debug)]
-pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
-    router: Router,
-}
-
-/// Checks the folders and takes the port.
-///
-/// # Errors
-/// `invalid_argument` for an address that is not loopback, and for a missing folder with the command
-/// that makes it; `io` when the port can't be had.
-pub async fn bind(options: ServeOptions) -> Result<Server> {
-    if !options.host.is_loopback() {
-        let detail = format!("{} is not a loopback address; only this machine is served", options.host);
-        return Err(IntentError::argument("host", detail));
-    }
-    let www = existing("root", &options.root.join("www"), "the page is part of the source tree")?;
-    let pkg = existing("root", &options.root.join("pkg"), "the package is part of the source tree")?;
-    existing("root", &pkg.join("wasm"), "`cargo xtask build-web` builds it")?;
-    let models = match &options.models {
-        Some(folder) => Some(existing("models", folder, "`relayops-intent fetch` fills a folder")?),
-        None => None,
-    };
-    let asked = SocketAddr::new(options.host, options.port);
-    let listener = TcpListener::bind(asked).await.map_err(|error| IntentError::io(asked, error))?;
-    let address = listener.local_addr().map_err(|error| IntentError::io(asked, error))?;
-    Ok(Server { listener, address, router: guarded(site(&www, &pkg, models.as_deref())) })
-}
-
-impl Server {
-    /// The address that is listened on, with the port that was chosen.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Serves until `shutdown` resolves; transfers under way then have five seconds to end.
-    ///
-    /// # Errors
-    /// `io` when the listening socket fails.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let stop = async move {
-            shutdown.await;
-            // Nobody listens any more when serving has already ended.
-            let _ = tell.send(());
-        };
-        // Headers and body are two writes: unless told otherwise, the second waits 40 ms for the client to acknowledge the
-        // first, at every step of a page's chain of modules. Where the option can't be set, things are only slower.
-        let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let serving = axum::serve(listener, self.router).with_graceful_shutdown(stop).into_future();
-        let deadline = async {
-            if told.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(GRACE).await;
-        };
-        tokio::select! {
-            ended = serving => ended.map_err(|error| IntentError::io(self.address, error)),
-            () = deadline => Ok(()),
-        }
-    }
-}
-
 /// `folder` with its links resolved, once: what is served afterwards stays inside it.
-fn existing(argument: &str, folder: &Path, remedy: &str) -> Result<PathBuf> {
+pub(super) fn existing(argument: &str, folder: &Path, remedy: &str) -> Result<PathBuf> {
     match folder.canonicalize() {
         Ok(path) if path.is_dir() => Ok(path),
         Ok(_) => Err(IntentError::argument(argument, format!("{} is not a folder", folder.display()))),
@@ -155,7 +35,7 @@ fn existing(argument: &str, folder: &Path, remedy: &str) -> Result<PathBuf> {
 }
 
 /// The routes, without what every response has in common.
-fn site(www: &Path, pkg: &Path, models: Option<&Path>) -> Router {
+pub(super) fn site(www: &Path, pkg: &Path, models: Option<&Path>) -> Router {
     let pages = folder(www, true);
     let package = folder(pkg, false);
     let listed: Option<Arc<Path>> = models.map(Arc::from);
@@ -168,16 +48,6 @@ fn site(www: &Path, pkg: &Path, models: Option<&Path>) -> Router {
         site = site.nest_service("/models", files.layer(from_fn(models_only)));
     }
     site
-}
-
-/// `router` with the headers of [`HEADERS`] on every answer, its own errors included.
-fn guarded(router: Router) -> Router {
-    router.layer(map_response(|mut response: Response| async move {
-        for (name, value) in HEADERS {
-            response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        response
-    }))
 }
 
 /// Text and code from `root`, compressed.

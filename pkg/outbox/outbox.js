@@ -1,0 +1,360 @@
+/**
+ * Escalated messages on their way to a person. Each is redacted, then stored, then sent until the
+ * server acknowledges it under its UUID; then its text is erased.
+ *
+ * @module
+ */
+
+import { bodyOf } from './body.js';
+import { checkEscalation } from './options.js';
+import { MAX_RETRY_AFTER_MS, send } from './send.js';
+import { openStore } from './store.js';
+import { IntentError } from '../errors.js';
+
+/** @typedef {import('../api.js').ClassifyResult} ClassifyResult */
+/** @typedef {import('./options.js').EscalationSettings} EscalationSettings */
+/** @typedef {import('./types.js').EscalationOptions} EscalationOptions */
+/** @typedef {import('./types.js').OutboxEntry} OutboxEntry */
+/** @typedef {import('./types.js').OutboxItem} OutboxItem */
+/** @typedef {import('./types.js').OutboxRecord} OutboxRecord */
+/** @typedef {import('./types.js').OutboxState} OutboxState */
+
+/** Most messages that wait for one address. */
+const MAX_QUEUED = 1_000;
+
+/** Name of the channel by which pages of one origin tell each other, and of their locks. */
+const CHANNEL = 'relayops-intent-outbox';
+
+/** Longest that a timer may be set for, in milliseconds; then it looks again. */
+const MAX_TIMER_MS = 60 * 60_000;
+
+/**
+ * The queue of one server address, shared by all pages of the origin. Events `queued`, `sent` and
+ * `failed` are `CustomEvent`s whose `detail` is an {@link OutboxItem}; they tell of other pages’
+ * messages too.
+ */
+export class Outbox extends EventTarget {
+  /** @type {EscalationSettings} */
+  #settings;
+  /** @type {import('./store.js').Store} */
+  #store;
+  /** @type {BroadcastChannel | null} */
+  #channel;
+  #stop = new AbortController();
+  #closed = false;
+  /** Messages being redacted and stored. @type {Set<Promise<void>>} */
+  #storing = new Set();
+  /** @type {Promise<void> | null} */
+  #pumping = null;
+  #pumpAgain = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /**
+   * @private
+   * @param {EscalationSettings} settings
+   * @param {import('./store.js').Store} store
+   */
+  constructor(settings, store) {
+    super();
+    this.#settings = settings;
+    this.#store = store;
+    this.#channel = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel(CHANNEL);
+    this.#channel?.addEventListener('message', (event) => void this.#onOther(event.data));
+    globalThis.addEventListener?.('online', this.#onOnline);
+    this.#pump();
+  }
+
+  /**
+   * Opens the queue of an address; what waits there is sent.
+   *
+   * @param {EscalationOptions} options
+   * @returns {Promise<Outbox>}
+   * @throws {IntentError} `invalid_argument`
+   */
+  static async open(options) {
+    const settings = checkEscalation(options);
+    if (!settings) throw new IntentError('invalid_argument', 'escalation: an outbox needs an address');
+    return new Outbox(settings, await openStore());
+  }
+
+  /** Whether messages outlive the page; not where the browser refuses IndexedDB. */
+  get durable() {
+    return this.#store.durable;
+  }
+
+  /** Where messages are sent. */
+  get url() {
+    return this.#settings.url;
+  }
+
+  /**
+   * Takes a message, without making the caller wait. It is stored when `queued` is emitted.
+   *
+   * @param {string} text As the customer wrote it; redacted before anything else.
+   * @param {ClassifyResult} result
+   * @returns {string} The key of its item.
+   */
+  enqueue(text, result) {
+    const key = newKey();
+    const storing = this.#storeNew(key, text, result).finally(() => this.#storing.delete(storing));
+    this.#storing.add(storing);
+    return key;
+  }
+
+  /** Resolves when all that was enqueued before is stored. */
+  async stored() {
+    await Promise.all(this.#storing);
+  }
+
+  /**
+   * @returns {Promise<OutboxEntry[]>} All messages that are known, oldest first. Those that were
+   *   sent or failed are known until their time is over.
+   */
+  async list() {
+    const records = await this.#store.all(this.url);
+    return records.map((record) => ({ ...itemOf(record), text: record.body?.text ?? null }));
+  }
+
+  /** @returns {Promise<Record<OutboxState, number>>} */
+  async counts() {
+    const counts = { queued: 0, sent: 0, failed: 0 };
+    for (const { state } of await this.#store.all(this.url)) counts[state] += 1;
+    return counts;
+  }
+
+  /** Sends what is due without waiting for the time of the next attempt; resolves when that was tried. */
+  async flush() {
+    await this.stored();
+    for (const { key, state } of await this.#store.all(this.url)) {
+      if (state === 'queued') await this.#store.update(key, (record) => ({ ...record, nextMs: 0, pausedUntilMs: 0 }));
+    }
+    // The one under way may have looked before.
+    await this.#pumping;
+    await this.#pump();
+  }
+
+  /**
+   * Queues messages again that failed and still have their text.
+   *
+   * @param {string} [key] Only this one.
+   */
+  async retry(key) {
+    for (const item of await this.#store.all(this.url)) {
+      if (item.state !== 'failed' || item.body === null || (key !== undefined && item.key !== key)) continue;
+      await this.#change(item.key, (record) => ({ ...record, state: 'queued', nextMs: 0, error: null }));
+    }
+    this.#pump();
+  }
+
+  /** Forgets all messages; what was not sent yet never will be. */
+  async clear() {
+    await this.stored();
+    const records = await this.#store.all(this.url);
+    await this.#store.remove(records.map(({ key }) => key));
+  }
+
+  /** Sends nothing from now on, also not what is under way. Texts are still erased in time. */
+  stopSending() {
+    this.#stop.abort();
+  }
+
+  /** Ends all activity. Messages that wait are sent when an outbox is opened again. */
+  close() {
+    this.stopSending();
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#channel?.close();
+    globalThis.removeEventListener?.('online', this.#onOnline);
+    void this.#finish();
+  }
+
+  async #finish() {
+    await Promise.allSettled([...this.#storing, this.#pumping]);
+    this.#store.close();
+  }
+
+  #onOnline = () => {
+    // Whatever failed may have failed for want of a network.
+    if (!this.#stop.signal.aborted) void this.flush().catch(() => undefined);
+  };
+
+  /**
+   * @param {string} key
+   * @param {string} text
+   * @param {ClassifyResult} result
+   */
+  async #storeNew(key, text, result) {
+    const createdMs = Date.now();
+    const { url, redact, maxAgeMs } = this.#settings;
+    const body = await bodyOf(text, result, createdMs, redact);
+    const { intent, reason, redactions } = body;
+    const times = { createdMs, expiresMs: createdMs + maxAgeMs, nextMs: 0, pausedUntilMs: 0 };
+    /** @type {OutboxRecord} */
+    const record = { key, url, state: 'queued', intent, reason, redactions, attempts: 0, ...times, id: null, error: null, body };
+    this.#tell(await this.#store.add(record, MAX_QUEUED));
+    this.#pump();
+  }
+
+  /** @returns {Promise<void>} Settles when nothing more can be sent now; never rejects. */
+  #pump() {
+    this.#pumpAgain = true;
+    this.#pumping ??= this.#pumpAll().finally(() => (this.#pumping = null));
+    return this.#pumping;
+  }
+
+  async #pumpAll() {
+    while (this.#pumpAgain && !this.#closed) {
+      this.#pumpAgain = false;
+      try {
+        await this.#expire();
+        if (!this.#stop.signal.aborted) await withLock(`${CHANNEL} ${this.url}`, this.#stop.signal, () => this.#sendDue());
+        await this.#setTimer();
+      } catch {
+        // The database is gone for the moment.
+        this.#wakeIn(MAX_TIMER_MS / 60);
+      }
+    }
+  }
+
+  /** One after the other, oldest first, as long as anything is due. */
+  async #sendDue() {
+    for (;;) {
+      const now = Date.now();
+      const queued = (await this.#store.all(this.url)).filter(({ state }) => state === 'queued');
+      if (queued.some(({ pausedUntilMs }) => isAhead(pausedUntilMs, now))) return;
+      const due = queued.find(({ nextMs }) => !isAhead(nextMs, now));
+      if (!due || this.#stop.signal.aborted) return;
+      const outcome = await send(due, this.#settings.token, this.#stop.signal);
+      if (outcome.kind === 'stopped') return;
+      await this.#change(due.key, (record) => after(record, outcome));
+    }
+  }
+
+  /** Erases what has waited too long, and forgets what was done with long ago. */
+  async #expire() {
+    const now = Date.now();
+    const expired = (await this.#store.all(this.url)).filter(({ expiresMs }) => expiresMs <= now);
+    const done = expired.filter(({ state }) => state !== 'queued');
+    if (done.length > 0) await this.#store.remove(done.map(({ key }) => key));
+    for (const { key } of expired.filter(({ state }) => state === 'queued')) {
+      const error = { code: 'expired', status: null };
+      // Known as failed for as long again, without its text.
+      await this.#change(key, (record) => {
+        const expiresMs = now + this.#settings.maxAgeMs;
+        return record.state === 'queued' ? { ...record, state: 'failed', body: null, error, expiresMs } : record;
+      });
+    }
+  }
+
+  async #setTimer() {
+    const now = Date.now();
+    let at = now + MAX_TIMER_MS;
+    for (const { state, expiresMs, nextMs, pausedUntilMs } of await this.#store.all(this.url)) {
+      at = Math.min(at, expiresMs);
+      if (state === 'queued' && !this.#stop.signal.aborted) at = Math.min(at, Math.max(nextMs, pausedUntilMs));
+    }
+    this.#wakeIn(Math.max(at - now, 0));
+  }
+
+  /** @param {number} ms */
+  #wakeIn(ms) {
+    clearTimeout(this.#timer);
+    if (!this.#closed) this.#timer = setTimeout(() => this.#pump(), ms);
+  }
+
+  /**
+   * @param {string} key
+   * @param {(record: OutboxRecord) => OutboxRecord} change
+   */
+  async #change(key, change) {
+    /** @type {OutboxState | undefined} */
+    let before;
+    const changed = await this.#store.update(key, (record) => {
+      before = record.state;
+      return change(record);
+    });
+    if (changed && changed.state !== before) this.#tell(changed);
+  }
+
+  /** @param {OutboxRecord} record */
+  #tell(record) {
+    if (!this.#closed) this.#channel?.postMessage({ url: record.url, key: record.key });
+    this.#emit(record);
+  }
+
+  /** @param {OutboxRecord} record */
+  #emit(record) {
+    this.dispatchEvent(new CustomEvent(record.state, { detail: itemOf(record) }));
+  }
+
+  /** @param {unknown} data Which message another page changed. */
+  async #onOther(data) {
+    const { url, key } = /** @type {{ url?: unknown, key?: unknown }} */ (data ?? {});
+    if (url !== this.url || typeof key !== 'string' || this.#closed) return;
+    const record = await this.#store.get(key).catch(() => undefined);
+    if (record && !this.#closed) this.#emit(record);
+  }
+}
+
+/**
+ * @param {OutboxRecord} record
+ * @param {Exclude<import('./send.js').Outcome, { kind: 'stopped' }>} outcome
+ * @returns {OutboxRecord}
+ */
+function after(record, outcome) {
+  const attempts = record.attempts + 1;
+  switch (outcome.kind) {
+    case 'sent':
+      return { ...record, attempts, state: 'sent', id: outcome.id, error: null, body: null, pausedUntilMs: 0 };
+    case 'failed':
+      return { ...record, attempts, state: 'failed', error: outcome.error, pausedUntilMs: 0 };
+    case 'retry': {
+      const nextMs = Date.now() + outcome.waitMs;
+      return { ...record, attempts, error: outcome.error, nextMs, pausedUntilMs: outcome.pause ? nextMs : 0 };
+    }
+  }
+}
+
+/** @param {OutboxRecord} record @returns {OutboxItem} */
+function itemOf({ key, state, intent, reason, redactions, attempts, createdMs, nextMs, id, error }) {
+  return { key, state, intent, reason, redactions, attempts, createdMs, nextMs: state === 'queued' ? nextMs : null, id, error };
+}
+
+/**
+ * Further ahead than any wait means that the clock was set back.
+ *
+ * @param {number} ms
+ * @param {number} now
+ */
+function isAhead(ms, now) {
+  return ms > now && ms <= now + MAX_RETRY_AFTER_MS;
+}
+
+/**
+ * One page at a time. Without locks two may send the same message, which the server stores once.
+ *
+ * @param {string} name
+ * @param {AbortSignal} signal
+ * @param {() => Promise<void>} body
+ */
+async function withLock(name, signal, body) {
+  const locks = globalThis.navigator?.locks;
+  if (!locks) return body();
+  try {
+    await locks.request(name, { signal }, body);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
+/** @returns {string} A random UUID. */
+function newKey() {
+  // Only there in secure contexts.
+  if (typeof crypto.randomUUID === 'function') return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+}

@@ -1,0 +1,144 @@
+/**
+ * One attempt, and when the next one is due.
+ *
+ * @module
+ */
+
+/** @typedef {import('./types.js').OutboxError} OutboxError */
+/** @typedef {import('./types.js').OutboxRecord} OutboxRecord */
+
+/**
+ * What became of an attempt. `pause` means that the others need not be tried before either.
+ *
+ * @typedef {{ kind: 'sent', id: number }
+ *   | { kind: 'failed', error: OutboxError }
+ *   | { kind: 'retry', error: OutboxError, waitMs: number, pause: boolean }
+ *   | { kind: 'stopped' }} Outcome
+ */
+
+/** Longest that an attempt may take, in milliseconds. */
+const TIMEOUT_MS = 30_000;
+
+/** First wait after an attempt that failed, and the longest, in milliseconds. */
+const FIRST_WAIT_MS = 1_000;
+const LAST_WAIT_MS = 5 * 60_000;
+
+/** Longest `Retry-After` that is believed, in milliseconds. */
+export const MAX_RETRY_AFTER_MS = 60 * 60_000;
+
+/** Answers that mean that this message will never be taken. */
+const FINAL = [400, 409, 413, 415];
+
+/**
+ * @param {OutboxRecord} record
+ * @param {string | (() => string | Promise<string>) | undefined} token
+ * @param {AbortSignal} stop
+ * @returns {Promise<Outcome>}
+ */
+export async function send(record, token, stop) {
+  const retry = (/** @type {string} */ code, /** @type {number | null} */ status, waitMs = 0, pause = true) => {
+    const wait = Math.max(waitMs, backoff(record.attempts));
+    return /** @type {const} */ ({ kind: 'retry', error: { code, status }, waitMs: wait, pause });
+  };
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  try {
+    const bearer = await bearerOf(token);
+    if (bearer === null) return retry('token', null);
+    if (stop.aborted) return { kind: 'stopped' };
+    const response = await fetch(record.url, requestOf(record, bearer, abortedByEither(stop, timeout)));
+    const answer = await jsonOf(response);
+    if (response.ok) {
+      // Whatever stands in between, a proxy or a hotel’s log-in page, does not know the key.
+      const acknowledged = answer?.key === record.key && Number.isSafeInteger(answer.id);
+      return acknowledged ? { kind: 'sent', id: answer.id } : retry('not_acknowledged', response.status);
+    }
+    const named = answer?.error?.code;
+    const code = typeof named === 'string' ? named : `http_${response.status}`;
+    if (FINAL.includes(response.status)) return { kind: 'failed', error: { code, status: response.status } };
+    return retry(code, response.status, retryAfter(response.headers.get('retry-after')), response.status !== 500);
+  } catch {
+    if (stop.aborted) return { kind: 'stopped' };
+    return retry(timeout.aborted ? 'timeout' : 'network', null);
+  }
+}
+
+/**
+ * @param {OutboxRecord} record
+ * @param {string | undefined} bearer
+ * @param {AbortSignal} signal
+ * @returns {RequestInit}
+ */
+function requestOf(record, bearer, signal) {
+  /** @type {Record<string, string>} */
+  const headers = { 'content-type': 'application/json', 'idempotency-key': record.key };
+  if (bearer !== undefined) headers.authorization = `Bearer ${bearer}`;
+  return {
+    method: 'POST',
+    headers,
+    body: JSON.stringify(record.body),
+    signal,
+    cache: 'no-store',
+    credentials: 'omit',
+    // It would lead to an address that nobody configured.
+    redirect: 'error',
+    referrerPolicy: 'no-referrer',
+  };
+}
+
+/**
+ * @param {string | (() => string | Promise<string>) | undefined} token
+ * @returns {Promise<string | undefined | null>} `null` where it could not be had.
+ */
+async function bearerOf(token) {
+  if (typeof token !== 'function') return token;
+  try {
+    const given = await token();
+    return typeof given === 'string' ? given : null;
+  } catch {
+    return null;
+  }
+}
+
+/** @param {Response} response @returns {Promise<any>} `undefined` for what is not JSON. */
+async function jsonOf(response) {
+  const text = await response.text();
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * @param {AbortSignal} one
+ * @param {AbortSignal} other
+ */
+function abortedByEither(one, other) {
+  const either = new AbortController();
+  for (const signal of [one, other]) {
+    if (signal.aborted) either.abort();
+    signal.addEventListener('abort', () => either.abort(), { once: true, signal: either.signal });
+  }
+  return either.signal;
+}
+
+/**
+ * Twice as long each time, and never the same for two clients.
+ *
+ * @param {number} attempts Made before.
+ * @returns {number} Milliseconds.
+ */
+export function backoff(attempts) {
+  const longest = Math.min(LAST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(attempts, 20));
+  return Math.round(longest * (0.5 + Math.random() / 2));
+}
+
+/**
+ * @param {string | null} header Seconds or a date.
+ * @returns {number} Milliseconds from now; 0 where it says nothing.
+ */
+export function retryAfter(header) {
+  if (header === null) return 0;
+  const wait = /^\d+$/.test(header.trim()) ? Number(header) * 1_000 : Date.parse(header) - Date.now();
+  return Number.isFinite(wait) ? Math.min(Math.max(wait, 0), MAX_RETRY_AFTER_MS) : 0;
+}
