@@ -12,6 +12,16 @@
  * @property {'wasm' | 'download' | 'prepare' | 'ready'} phase
  * @property {number} loaded Never falls within a phase; equals `total` when the phase ends.
  * @property {number | null} total `null` while it is not known, as with a compressed transfer.
+ * @property {CacheProgress} [cache] In `download`, of a model by address: what the cache does.
+ */
+
+/**
+ * @typedef {object} CacheProgress
+ * @property {'waiting' | 'reading' | 'writing' | 'memory'} state Another tab is loading the same model
+ *   and this one waits for it; it is read from the cache, of which it is complete; what is missing of it
+ *   is fetched and kept; or the cache refused, and nothing is kept.
+ * @property {number} bytes Of those loaded so far, how many came from the cache.
+ * @property {string} [reason] Why the cache refused.
  */
 
 /**
@@ -44,6 +54,9 @@
  * @typedef {object} LoadingOptions
  * @property {CascadeOptions} [cascade] A second model, which is asked only where the confidence of
  *   the first is under its threshold. Both must have the same labels and policy.
+ * @property {boolean | 'persist'} [cache] Whether models by address are kept for the next time;
+ *   `true` if omitted. `'persist'` also asks the browser not to remove them by itself, about which
+ *   Firefox asks the person. The package's own model is left to the browser's cache.
  * @property {(progress: LoadProgress) => void} [onProgress]
  * @property {AbortSignal} [signal] Ends loading; all that was loaded is released.
  * @property {number | number[]} [threshold] Confidence below which a message escalates, or goes to

@@ -91,6 +91,15 @@ export function checkConfig(value, name) {
 
 /**
  * @param {unknown} value
+ * @returns {boolean | 'persist'}
+ */
+export function checkCache(value) {
+  if (value !== undefined && value !== 'persist' && typeof value !== 'boolean') throw invalid('cache', 'expected true, false or "persist"');
+  return value ?? true;
+}
+
+/**
+ * @param {unknown} value
  * @param {string} name
  * @returns {boolean} `false` where it is missing.
  */

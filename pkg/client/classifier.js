@@ -7,6 +7,7 @@
 import { IntentError } from '../errors.js';
 import { openAdapter } from './adapter-source.js';
 import {
+  checkCache,
   checkConfig,
   checkFlag,
   checkOptions,
@@ -27,7 +28,7 @@ import { WorkerClient } from './worker-client.js';
 /** @typedef {import('../api.js').SetAdapterOptions} SetAdapterOptions */
 
 const MODEL_OPTIONS = /** @type {const} */ (['pack', 'config', 'adapter']);
-const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'onProgress', 'signal', 'threshold']);
+const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'cache', 'onProgress', 'signal', 'threshold']);
 const ADAPTER_OPTIONS = /** @type {const} */ (['onProgress', 'signal', 'force']);
 const CLASSIFY_OPTIONS = /** @type {const} */ (['signal', 'tokenConfidence', 'threshold']);
 
@@ -97,12 +98,15 @@ export class IntentClassifier {
       opened.push(openStage(second, 'cascade.'));
     }
     const thresholds = checkThreshold(given.threshold, opened.length);
+    const cache = checkCache(given.cache);
     if (signal?.aborted) throw new IntentError('aborted', 'the call was aborted', { cause: signal.reason });
     requireRuntime();
+    // Its outcome changes nothing here, and in Firefox it waits for a person.
+    if (cache === 'persist') globalThis.navigator?.storage?.persist?.().catch(() => {});
     const client = new WorkerClient();
     try {
       const readChunk = opened.map((stage) => stage.readChunk);
-      await client.request('load', { stages: opened.map(({ stage }) => stage) }, { signal, onProgress, readChunk });
+      await client.request('load', { stages: opened.map(({ stage }) => stage), cache: cache !== false }, { signal, onProgress, readChunk });
     } catch (error) {
       client.stop(/** @type {IntentError} */ (error));
       throw error;
