@@ -57,6 +57,9 @@
  * @property {boolean | 'persist'} [cache] Whether models by address are kept for the next time;
  *   `true` if omitted. `'persist'` also asks the browser not to remove them by itself, about which
  *   Firefox asks the person. The package's own model is left to the browser's cache.
+ * @property {'compact' | 'retry'} [afterCrash] What to do where a tab died within the last day while it
+ *   loaded this model: start with the package's own model, which `info().fallback` then explains, or
+ *   try again. `'compact'` if omitted.
  * @property {(progress: LoadProgress) => void} [onProgress]
  * @property {AbortSignal} [signal] Ends loading; all that was loaded is released.
  * @property {number | number[]} [threshold] Confidence below which a message escalates, or goes to
@@ -79,6 +82,30 @@
  * @property {boolean} [tokenConfidence] Also compute `token_confidence`.
  * @property {number | number[]} [threshold] For this call only, 0 to 1: one for all stages or one
  *   for each.
+ */
+
+/**
+ * @typedef {object} SessionOptions
+ * @property {boolean} [tokenConfidence] As for `classify`.
+ * @property {number | number[]} [threshold] As for `classify`.
+ */
+
+/**
+ * @typedef {object} BatchProgress
+ * @property {number} done Messages that have been answered.
+ * @property {number} total
+ */
+
+/**
+ * @typedef {object} BatchProgressOption
+ * @property {(progress: BatchProgress) => void} [onProgress] After each message.
+ */
+
+/** @typedef {ClassifyOptions & BatchProgressOption} BatchOptions */
+
+/**
+ * @typedef {object} InfoOptions
+ * @property {AbortSignal} [signal] Rejects the call with `aborted`.
  */
 
 /**
@@ -107,6 +134,21 @@
  * @property {StageReport[]} [stages] Of a cascade: what each stage that was asked said, the one that
  *   answered last.
  * @property {number} ms Wall-clock milliseconds in the engine.
+ */
+
+/**
+ * What a message that is still being typed says so far.
+ *
+ * @typedef {ClassifyResult & { provisional: true }} ProvisionalResult
+ */
+
+/**
+ * Why another model runs than the one that was asked for.
+ *
+ * @typedef {object} Fallback
+ * @property {string} wanted The model that was asked for.
+ * @property {'crashed'} code A tab died while it loaded that model.
+ * @property {string} message For people.
  */
 
 /**
@@ -153,6 +195,7 @@
  * @property {number} parameters
  * @property {number} weight_bytes
  * @property {number} prefix_tokens Tokens of the constant prompt prefix.
+ * @property {Fallback} [fallback] Present if another model runs than the one that was asked for.
  * @property {StageInfo[]} [stages] The models of a cascade, in the order in which they are asked.
  * @property {number} wasmMemoryBytes Size of the WebAssembly memory; it never shrinks, so this is
  *   its peak.
