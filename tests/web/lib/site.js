@@ -12,9 +12,9 @@ const BLANK = '<!doctype html><title>test</title>';
 /**
  * Registers the hooks of a test file: `/pkg/` is the package, `/models/` has the small models.
  *
- * @param {Record<string, string>} [more] Further folders by path.
+ * @param {Record<string, string>} [files] Further files by path.
  */
-export function site(more = {}) {
+export function site(files = {}) {
   /** @type {import('./models.js').ModelFolder | undefined} */
   let models;
   /** @type {import('./static-server.js').StaticServer | undefined} */
@@ -24,10 +24,9 @@ export function site(more = {}) {
   before(async () => {
     requireWasm();
     models = makeModels();
-    const folders = { '/pkg/': join(ROOT, 'pkg'), '/models/': models.folder, ...more };
+    const folders = { '/pkg/': join(ROOT, 'pkg'), '/models/': models.folder };
     server = await startStatic(folders, { headers: { 'content-security-policy': POLICY, ...ISOLATED } });
-    server.files.set('/', BLANK);
-    server.files.set('/favicon.ico', '');
+    for (const [path, text] of Object.entries({ '/': BLANK, '/favicon.ico': '', ...files })) server.files.set(path, text);
     browser = await launch();
   });
   after(async () => {

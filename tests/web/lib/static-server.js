@@ -38,7 +38,7 @@ const TYPES = {
  * @property {Hit[]} hits All requests so far.
  * @property {Map<string, Buffer | string>} files Files that are not on disk, by path; they come first.
  * @property {(path: string, bytes: number) => void} cutOnce Breaks the next transfer of `path` off after `bytes`.
- * @property {(path: string, status: number) => void} refuse Answers `path` with `status` from now on.
+ * @property {(path: string) => void} destroy Breaks every connection that asks for `path` from now on.
  * @property {() => Promise<void>} stop
  */
 
@@ -54,19 +54,16 @@ export async function startStatic(folders, { headers = {}, slow = 0 } = {}) {
   const files = new Map();
   /** @type {Map<string, number>} */
   const cuts = new Map();
-  /** @type {Map<string, number>} */
-  const refused = new Map();
+  /** @type {Set<string>} */
+  const destroyed = new Set();
 
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://x').pathname);
     const hit = { path, range: request.headers.range ?? '', sent: 0 };
     hits.push(hit);
-    const status = refused.get(path);
-    const body = status ? null : load(path, folders, files);
-    if (!body) {
-      response.writeHead(status ?? 404).end();
-      return;
-    }
+    if (destroyed.has(path)) return void response.destroy();
+    const body = load(path, folders, files);
+    if (!body) return void response.writeHead(404, headers).end();
     const range = /^bytes=(\d+)-(\d*)$/.exec(hit.range);
     const first = range ? Number(range[1]) : 0;
     const last = range && range[2] !== '' ? Math.min(Number(range[2]), body.length - 1) : body.length - 1;
@@ -98,7 +95,7 @@ export async function startStatic(folders, { headers = {}, slow = 0 } = {}) {
     hits,
     files,
     cutOnce: (path, bytes) => void cuts.set(path, bytes),
-    refuse: (path, status) => void refused.set(path, status),
+    destroy: (path) => void destroyed.add(path),
     stop: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
