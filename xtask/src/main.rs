@@ -3,6 +3,7 @@
 mod bench_browser;
 mod check;
 mod demo;
+mod notices;
 mod run;
 mod setup;
 mod test;

@@ -17,6 +17,18 @@ const web = site({
     document.title = (await classifier.classify('my internet is down')).json;`,
 });
 
+test('where there are no service workers that is said', async () => {
+  await web.fresh(async ({ page }) => {
+    const codes = await page.evaluate(async () => {
+      const { enableOffline } = await import('/pkg/offline.js');
+      const missing = await window.outcome(enableOffline('/nowhere.js'));
+      Object.defineProperty(Navigator.prototype, 'serviceWorker', { value: undefined });
+      return [missing.code, (await window.outcome(enableOffline('/sw.js'))).code];
+    });
+    assert.deepEqual(codes, ['unavailable', 'unavailable']);
+  });
+});
+
 test('a page works without a network after its first visit', async () => {
   await web.fresh(
     async ({ page, complaints }) => {
@@ -45,16 +57,4 @@ test('a page works without a network after its first visit', async () => {
     },
     { path: '/app/' },
   );
-});
-
-test('where there are no service workers that is said', async () => {
-  await web.fresh(async ({ page }) => {
-    const codes = await page.evaluate(async () => {
-      const { enableOffline } = await import('/pkg/offline.js');
-      const missing = await window.outcome(enableOffline('/nowhere.js'));
-      Object.defineProperty(Navigator.prototype, 'serviceWorker', { value: undefined });
-      return [missing.code, (await window.outcome(enableOffline('/sw.js'))).code];
-    });
-    assert.deepEqual(codes, ['unavailable', 'unavailable']);
-  });
 });
