@@ -12,6 +12,16 @@
  * @property {'wasm' | 'download' | 'prepare' | 'ready'} phase
  * @property {number} loaded Never falls within a phase; equals `total` when the phase ends.
  * @property {number | null} total `null` while it is not known, as with a compressed transfer.
+ * @property {CacheProgress} [cache] In `download`, of a model by address: what the cache does.
+ */
+
+/**
+ * @typedef {object} CacheProgress
+ * @property {'waiting' | 'reading' | 'writing' | 'memory'} state Another tab is loading the same model
+ *   and this one waits for it; it is read from the cache, of which it is complete; what is missing of it
+ *   is fetched and kept; or the cache refused, and nothing is kept.
+ * @property {number} bytes Of those loaded so far, how many came from the cache.
+ * @property {string} [reason] Why the cache refused.
  */
 
 /**
@@ -44,6 +54,12 @@
  * @typedef {object} LoadingOptions
  * @property {CascadeOptions} [cascade] A second model, which is asked only where the confidence of
  *   the first is under its threshold. Both must have the same labels and policy.
+ * @property {boolean | 'persist'} [cache] Whether models by address are kept for the next time;
+ *   `true` if omitted. `'persist'` also asks the browser not to remove them by itself, about which
+ *   Firefox asks the person. The package's own model is left to the browser's cache.
+ * @property {'compact' | 'retry'} [afterCrash] What to do where a tab died within the last day while it
+ *   loaded this model: start with the package's own model, which `info().fallback` then explains, or
+ *   try again. `'compact'` if omitted.
  * @property {(progress: LoadProgress) => void} [onProgress]
  * @property {AbortSignal} [signal] Ends loading; all that was loaded is released.
  * @property {number | number[]} [threshold] Confidence below which a message escalates, or goes to
@@ -68,6 +84,30 @@
  * @property {boolean} [tokenConfidence] Also compute `token_confidence`.
  * @property {number | number[]} [threshold] For this call only, 0 to 1: one for all stages or one
  *   for each.
+ */
+
+/**
+ * @typedef {object} SessionOptions
+ * @property {boolean} [tokenConfidence] As for `classify`.
+ * @property {number | number[]} [threshold] As for `classify`.
+ */
+
+/**
+ * @typedef {object} BatchProgress
+ * @property {number} done Messages that have been answered.
+ * @property {number} total
+ */
+
+/**
+ * @typedef {object} BatchProgressOption
+ * @property {(progress: BatchProgress) => void} [onProgress] After each message.
+ */
+
+/** @typedef {ClassifyOptions & BatchProgressOption} BatchOptions */
+
+/**
+ * @typedef {object} InfoOptions
+ * @property {AbortSignal} [signal] Rejects the call with `aborted`.
  */
 
 /**
@@ -97,6 +137,21 @@
  *   answered last.
  * @property {number} ms Wall-clock milliseconds in the engine.
  * @property {string} [escalation] Key of the message in the outbox, where it was put there.
+ */
+
+/**
+ * What a message that is still being typed says so far.
+ *
+ * @typedef {ClassifyResult & { provisional: true }} ProvisionalResult
+ */
+
+/**
+ * Why another model runs than the one that was asked for.
+ *
+ * @typedef {object} Fallback
+ * @property {string} wanted The model that was asked for.
+ * @property {'crashed'} code A tab died while it loaded that model.
+ * @property {string} message For people.
  */
 
 /**
@@ -143,6 +198,7 @@
  * @property {number} parameters
  * @property {number} weight_bytes
  * @property {number} prefix_tokens Tokens of the constant prompt prefix.
+ * @property {Fallback} [fallback] Present if another model runs than the one that was asked for.
  * @property {StageInfo[]} [stages] The models of a cascade, in the order in which they are asked.
  * @property {number} wasmMemoryBytes Size of the WebAssembly memory; it never shrinks, so this is
  *   its peak.

@@ -11,6 +11,7 @@ import { toWire } from './protocol.js';
 import './engine/adapter-source.js';
 import './engine/byte-source.js';
 import './engine/model-source.js';
+import './engine/pack-receiver.js';
 import './engine/progress.js';
 import './engine/wasm.js';
 import './errors.js';
@@ -41,9 +42,9 @@ async function answer(request) {
   const { id } = request;
   switch (request.type) {
     case 'load': {
-      const { stages } = request.params;
+      const { stages, cache } = request.params;
       feeds = stages.map((_, stage) => new ChunkFeed(() => post({ type: 'pull', id, stage })));
-      await engine.load(stages, feeds, (progress) => post({ type: 'progress', id, progress }));
+      await engine.load(stages, feeds, cache, (progress) => post({ type: 'progress', id, progress }));
       feeds = [];
       return null;
     }

@@ -40,6 +40,26 @@ export function checkText(value) {
 
 /**
  * @param {unknown} value
+ * @returns {string[]}
+ */
+export function checkTexts(value) {
+  if (!Array.isArray(value)) throw invalid('texts', 'expected an array of strings');
+  const wrong = value.findIndex((text) => typeof text !== 'string');
+  if (wrong >= 0) throw invalid(`texts[${wrong}]`, `expected a string, got ${value[wrong] === null ? 'null' : typeof value[wrong]}`);
+  return [...value];
+}
+
+/**
+ * @param {unknown} value
+ * @returns {boolean} Whether to load a model again that killed a tab.
+ */
+export function checkAfterCrash(value) {
+  if (value !== undefined && value !== 'compact' && value !== 'retry') throw invalid('afterCrash', 'expected "compact" or "retry"');
+  return value === 'retry';
+}
+
+/**
+ * @param {unknown} value
  * @param {number} stages Of the model.
  * @returns {number[] | undefined} One for each stage, or one for all.
  */
@@ -65,13 +85,14 @@ export function checkSignal(value) {
 }
 
 /**
+ * @template [T=import('../api.js').LoadProgress]
  * @param {unknown} value
- * @returns {((progress: import('../api.js').LoadProgress) => void) | undefined}
+ * @returns {((progress: T) => void) | undefined}
  */
 export function checkProgress(value) {
   if (value === undefined) return undefined;
   if (typeof value !== 'function') throw invalid('onProgress', 'expected a function');
-  return /** @type {(progress: import('../api.js').LoadProgress) => void} */ (value);
+  return /** @type {(progress: T) => void} */ (value);
 }
 
 /**
@@ -87,6 +108,15 @@ export function checkConfig(value, name) {
   } catch (error) {
     throw invalid(name, `cannot be written as JSON: ${error}`);
   }
+}
+
+/**
+ * @param {unknown} value
+ * @returns {boolean | 'persist'}
+ */
+export function checkCache(value) {
+  if (value !== undefined && value !== 'persist' && typeof value !== 'boolean') throw invalid('cache', 'expected true, false or "persist"');
+  return value ?? true;
 }
 
 /**

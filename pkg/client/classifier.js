@@ -10,29 +10,42 @@ import { Outbox } from '../outbox/outbox.js';
 import { eraseExpired } from '../outbox/store.js';
 import { openAdapter } from './adapter-source.js';
 import {
+  checkAfterCrash,
+  checkCache,
   checkConfig,
   checkFlag,
   checkOptions,
   checkProgress,
   checkSignal,
   checkText,
+  checkTexts,
   checkThreshold,
 } from './arguments.js';
+import { runBatch } from './batch.js';
+import { guarded } from './crash-guard.js';
 import { openPack } from './pack-source.js';
 import { requireRuntime } from './runtime.js';
+import { Session } from './session.js';
 import { WorkerClient } from './worker-client.js';
 
 /** @typedef {import('../api.js').ClassifyOptions} ClassifyOptions */
 /** @typedef {import('../api.js').ClassifyResult} ClassifyResult */
 /** @typedef {import('../api.js').AdapterFiles} AdapterFiles */
+/** @typedef {import('../api.js').BatchOptions} BatchOptions */
+/** @typedef {import('../api.js').BatchProgress} BatchProgress */
+/** @typedef {import('../api.js').InfoOptions} InfoOptions */
 /** @typedef {import('../api.js').LoadOptions} LoadOptions */
 /** @typedef {import('../api.js').ModelInfo} ModelInfo */
+/** @typedef {import('../api.js').SessionOptions} SessionOptions */
 /** @typedef {import('../api.js').SetAdapterOptions} SetAdapterOptions */
 
 const MODEL_OPTIONS = /** @type {const} */ (['pack', 'config', 'adapter']);
-const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'escalation', 'onProgress', 'signal', 'threshold']);
+const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'escalation', 'cache', 'afterCrash', 'onProgress', 'signal', 'threshold']);
 const ADAPTER_OPTIONS = /** @type {const} */ (['onProgress', 'signal', 'force']);
-const CLASSIFY_OPTIONS = /** @type {const} */ (['signal', 'tokenConfidence', 'threshold']);
+const SESSION_OPTIONS = /** @type {const} */ (['tokenConfidence', 'threshold']);
+const CLASSIFY_OPTIONS = /** @type {const} */ (['signal', ...SESSION_OPTIONS]);
+const BATCH_OPTIONS = /** @type {const} */ ([...CLASSIFY_OPTIONS, 'onProgress']);
+const INFO_OPTIONS = /** @type {const} */ (['signal']);
 
 /**
  * @param {Record<string, unknown>} given
@@ -55,6 +68,24 @@ function openStage({ pack, config, adapter }, within) {
 }
 
 /**
+ * @param {import('./crash-guard.js').OpenedStage[]} stages
+ * @param {boolean} cache
+ * @param {import('./worker-client.js').RequestHooks} hooks
+ * @returns {Promise<WorkerClient>} With the models loaded.
+ */
+async function startWorker(stages, cache, hooks) {
+  const client = new WorkerClient();
+  try {
+    const readChunk = stages.map((stage) => stage.readChunk);
+    await client.request('load', { stages: stages.map(({ stage }) => stage), cache }, { ...hooks, readChunk });
+    return client;
+  } catch (error) {
+    client.stop(/** @type {IntentError} */ (error));
+    throw error;
+  }
+}
+
+/**
  * A loaded model, or a cascade of two, in a Worker of its own. Calls are answered in the order they were made, one
  * after the other.
  */
@@ -72,20 +103,24 @@ export class IntentClassifier {
   /** Counts settings of escalation: the last one holds, however long an earlier one takes to open. */
   #settings = 0;
   #disposed = false;
+  /** @type {import('../api.js').Fallback | null} */
+  #fallback;
 
   /**
    * @private
    * @param {WorkerClient} client
    * @param {number} stages
    * @param {number[] | undefined} thresholds
+   * @param {import('../api.js').Fallback | null} fallback
    */
-  constructor(client, stages, thresholds) {
+  constructor(client, stages, thresholds, fallback) {
     if (!(client instanceof WorkerClient)) {
       throw new IntentError('invalid_argument', 'client: use IntentClassifier.load() instead of new');
     }
     this.#client = client;
     this.#stages = stages;
     this.#thresholds = thresholds;
+    this.#fallback = fallback;
   }
 
   /**
@@ -108,19 +143,23 @@ export class IntentClassifier {
     }
     const thresholds = checkThreshold(given.threshold, opened.length);
     checkEscalation(given.escalation);
+    const cache = checkCache(given.cache);
+    const retry = checkAfterCrash(given.afterCrash);
     if (signal?.aborted) throw new IntentError('aborted', 'the call was aborted', { cause: signal.reason });
     requireRuntime();
-    const client = new WorkerClient();
+    // Its outcome changes nothing here, and in Firefox it waits for a person.
+    if (cache === 'persist') globalThis.navigator?.storage?.persist?.().catch(() => {});
+    const { stages, fallback, done } = await guarded(opened, retry);
     try {
-      const readChunk = opened.map((stage) => stage.readChunk);
-      await client.request('load', { stages: opened.map(({ stage }) => stage) }, { signal, onProgress, readChunk });
-    } catch (error) {
-      client.stop(/** @type {IntentError} */ (error));
-      throw error;
+      const client = await startWorker(stages, cache !== false, { signal, onProgress });
+      // A threshold is that of the model it was chosen for.
+      const kept = stages[0] === opened[0] ? thresholds?.slice(0, stages.length) : undefined;
+      const classifier = new IntentClassifier(client, stages.length, kept, fallback);
+      await classifier.setEscalation(/** @type {LoadOptions['escalation']} */ (given.escalation) ?? 'off');
+      return classifier;
+    } finally {
+      done();
     }
-    const classifier = new IntentClassifier(client, opened.length, thresholds);
-    await classifier.setEscalation(/** @type {LoadOptions['escalation']} */ (given.escalation) ?? 'off');
-    return classifier;
   }
 
   /**
@@ -135,17 +174,56 @@ export class IntentClassifier {
    * @throws {IntentError}
    */
   async classify(text, options) {
-    const given = checkOptions(options, CLASSIFY_OPTIONS);
+    const result = await this.#ask(text, checkOptions(options, CLASSIFY_OPTIONS));
+    // As it is now: what was turned off meanwhile stays off.
+    const outbox = this.#outbox;
+    if (!outbox || result.decision.route !== 'escalate') return result;
+    return { ...result, escalation: outbox.enqueue(text, result) };
+  }
+
+  /**
+   * Classifies many messages in the order given. Other calls made meanwhile wait for one message at
+   * most. Like a session's updates this only classifies.
+   *
+   * @param {string[]} texts
+   * @param {BatchOptions} [options]
+   * @returns {Promise<PromiseSettledResult<ClassifyResult>[]>} As `Promise.allSettled` gives them: a
+   *   message that fails, an empty one for example, does not fail the others.
+   * @throws {IntentError} `aborted`, `disposed`, `worker_failed`, and `invalid_argument` for arguments.
+   */
+  async classifyBatch(texts, options) {
+    const { onProgress, ...given } = checkOptions(options, BATCH_OPTIONS);
+    const report = /** @type {typeof checkProgress<BatchProgress>} */ (checkProgress)(onProgress);
+    return runBatch(checkTexts(texts), (text) => this.#ask(text, given), report);
+  }
+
+  /**
+   * Begins a message that is being typed: `update(text)` at each change, `submit()` when it is sent.
+   *
+   * @param {SessionOptions} [options]
+   * @returns {Session}
+   */
+  session(options) {
+    const given = checkOptions(options, SESSION_OPTIONS);
+    checkThreshold(given.threshold, this.#stages);
+    return new Session(
+      (text, signal) => this.#ask(text, { ...given, signal }),
+      (text, signal) => this.classify(text, /** @type {ClassifyOptions} */ ({ ...given, signal })),
+    );
+  }
+
+  /**
+   * @param {string} text
+   * @param {Record<string, unknown>} given Options by name.
+   * @returns {Promise<ClassifyResult>}
+   */
+  async #ask(text, given) {
     const signal = checkSignal(given.signal);
     const thresholds = checkThreshold(given.threshold, this.#stages) ?? this.#thresholds;
     /** @type {import('../protocol.js').EngineOptions} */
     const engineOptions = { token_confidence: checkFlag(given.tokenConfidence, 'tokenConfidence') };
     if (thresholds !== undefined) engineOptions.thresholds = thresholds;
-    const result = await this.#client.request('classify', { text: checkText(text), options: engineOptions }, { signal });
-    // As it is now: what was turned off meanwhile stays off.
-    const outbox = this.#outbox;
-    if (!outbox || result.decision.route !== 'escalate') return result;
-    return { ...result, escalation: outbox.enqueue(text, result) };
+    return this.#client.request('classify', { text: checkText(text), options: engineOptions }, { signal });
   }
 
   /**
@@ -173,11 +251,14 @@ export class IntentClassifier {
   /**
    * What is loaded and how it runs.
    *
+   * @param {InfoOptions} [options]
    * @returns {Promise<ModelInfo>}
    * @throws {IntentError}
    */
-  async info() {
-    const info = await this.#client.request('info', {});
+  async info(options) {
+    const signal = checkSignal(checkOptions(options, INFO_OPTIONS).signal);
+    const found = await this.#client.request('info', {}, { signal });
+    const info = this.#fallback ? { ...found, fallback: this.#fallback } : found;
     const thresholds = this.#thresholds;
     if (thresholds === undefined) return info;
     const stages = info.stages?.map((stage, index) => ({ ...stage, threshold: thresholds[index] ?? thresholds[0] }));

@@ -19,10 +19,35 @@ const SIMD_MODULE = Uint8Array.of(
   0x41, 0x00, 0xfd, 0x0f, 0x1a, 0x0b,
 );
 
+/**
+ * As much of a Worker as the package uses.
+ *
+ * @typedef {object} WorkerLike
+ * @property {(type: string, listener: (event: any) => void) => void} addEventListener
+ * @property {(message: any, transfer: any[]) => void} postMessage
+ * @property {() => void} terminate
+ * @property {(busy: boolean) => void} [keepAlive] Told whether an answer is awaited.
+ */
+
+/** @type {(() => WorkerLike) | null} */
+let provided = null;
+
+/** @param {() => WorkerLike} create Makes Workers where the runtime has none of the browser's kind. */
+export function provideWorker(create) {
+  provided = create;
+}
+
+/** @returns {WorkerLike} */
+export function createWorker() {
+  if (provided) return provided();
+  // Bundlers recognise exactly this expression.
+  return new Worker(new URL('../worker.js', import.meta.url), { type: 'module' });
+}
+
 /** @throws {IntentError} `unavailable` without Web Workers, `no_simd` without WebAssembly SIMD. */
 export function requireRuntime() {
-  if (typeof Worker === 'undefined') {
-    throw new IntentError('unavailable', 'this runtime has no Web Worker: load() needs a browser');
+  if (!provided && typeof Worker === 'undefined') {
+    throw new IntentError('unavailable', 'this runtime has no Web Worker: load() needs a browser, or Node 20');
   }
   if (typeof WebAssembly === 'undefined') {
     throw new IntentError('no_simd', 'this browser has no WebAssembly');

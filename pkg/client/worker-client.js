@@ -7,6 +7,7 @@
 
 import { IntentError } from '../errors.js';
 import { fromWire } from '../protocol.js';
+import { createWorker } from './runtime.js';
 
 /** @typedef {import('../protocol.js').Calls} Calls */
 /** @typedef {import('../protocol.js').FromWorker} FromWorker */
@@ -30,7 +31,7 @@ import { fromWire } from '../protocol.js';
  */
 
 export class WorkerClient {
-  /** @type {Worker} */
+  /** @type {import('./runtime.js').WorkerLike} */
   #worker;
   /** @type {Job[]} */
   #queue = [];
@@ -41,9 +42,8 @@ export class WorkerClient {
   #nextId = 1;
 
   constructor() {
-    // Bundlers recognise exactly this expression.
     try {
-      this.#worker = new Worker(new URL('../worker.js', import.meta.url), { type: 'module' });
+      this.#worker = createWorker();
     } catch (error) {
       throw new IntentError('worker_failed', `the Worker could not be created: ${error}`, { cause: error });
     }
@@ -114,6 +114,7 @@ export class WorkerClient {
     const job = this.#queue.shift();
     if (!job) return;
     this.#active = job;
+    this.#worker.keepAlive?.(true);
     this.#post(job.request);
   }
 
@@ -178,6 +179,7 @@ export class WorkerClient {
 
   #finish() {
     this.#active = null;
+    this.#worker.keepAlive?.(false);
     this.#sendNext();
   }
 

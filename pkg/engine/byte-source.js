@@ -49,12 +49,13 @@ export function openBlob(blob, name) {
  *
  * @param {string} url
  * @param {AbortSignal} [signal]
+ * @param {RequestInit} [init]
  * @returns {Promise<Response>}
  */
-export async function fetchOk(url, signal) {
+export async function fetchOk(url, signal, init) {
   let response;
   try {
-    response = await fetch(url, { signal });
+    response = await fetch(url, { ...init, signal });
   } catch (error) {
     throw new IntentError('network', `${url}: ${describe(error)}`, { cause: error });
   }
@@ -68,7 +69,7 @@ export async function fetchOk(url, signal) {
 /**
  * @param {string} url
  * @param {number} limit Most bytes it may have; reading ends with the chunk that goes beyond.
- * @returns {Promise<Uint8Array>}
+ * @returns {Promise<Uint8Array<ArrayBuffer>>}
  * @throws {IntentError} `network`, `invalid_pack`
  */
 export async function fetchBytes(url, limit) {
@@ -97,24 +98,41 @@ export async function fetchBytes(url, limit) {
  * @throws {IntentError} `network`
  */
 export async function openUrl(url, signal) {
-  const response = await fetchOk(url, signal);
-  if (!response.body) throw new IntentError('network', `${url}: the response has no body`);
+  return openResponse(await fetchOk(url, signal), url);
+}
+
+/**
+ * @param {Response} response
+ * @param {string} url
+ * @returns {ByteSource}
+ */
+export function openResponse(response, url) {
   const announced = announcedBytes(response.headers);
-  const wrap = (/** @type {unknown} */ error) => new IntentError('network', `${url}: ${describe(error)}`, { cause: error });
   return {
     name: url,
     total: announced,
     // Another origin may compress without letting us see that it does.
     exact: announced !== null && response.type === 'basic',
-    chunks: split(readStream(response.body, wrap)),
+    chunks: split(readBody(response, url)),
   };
+}
+
+/**
+ * @param {Response} response
+ * @param {string} url
+ * @returns {AsyncGenerator<Uint8Array, void>} Fails with `network`.
+ */
+export function readBody(response, url) {
+  if (!response.body) throw new IntentError('network', `${url}: the response has no body`);
+  const wrap = (/** @type {unknown} */ error) => new IntentError('network', `${url}: ${describe(error)}`, { cause: error });
+  return readStream(response.body, wrap);
 }
 
 /**
  * @param {Headers} headers
  * @returns {number | null} `null` too if Content-Length counts compressed bytes.
  */
-function announcedBytes(headers) {
+export function announcedBytes(headers) {
   const length = headers.get('content-length');
   if (length === null || headers.has('content-encoding')) return null;
   const bytes = Number(length);

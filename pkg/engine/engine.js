@@ -21,15 +21,17 @@ export class Engine {
   /**
    * @param {import('../protocol.js').StageSource[]} stages
    * @param {import('./chunk-feed.js').ChunkFeed[]} feeds One a stage.
+   * @param {boolean} cache Whether models by address are kept for the next time.
    * @param {(progress: LoadProgress) => void} onProgress
    * @throws {IntentError}
    */
-  async load(stages, feeds, onProgress) {
+  async load(stages, feeds, cache, onProgress) {
     const progress = new ProgressReporter(onProgress);
+    const caching = cache ? { progress } : null;
     // The first bytes are on their way while the module compiles.
     const [wasm, ...opened] = await Promise.all([
       progress.step('wasm', startWasm),
-      ...stages.map(({ source, config }, index) => openModel(source, feeds[index], config)),
+      ...stages.map(({ source, config }, index) => openModel(source, feeds[index], config, caching)),
     ]);
     const models = opened.map((model) => model.start(wasm.exports));
     const adapters = await Promise.all(stages.map(({ adapter }) => adapter && openAdapter(adapter, wasm.exports.adapter_files())));

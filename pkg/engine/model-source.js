@@ -5,6 +5,7 @@
  */
 
 import { fetchBytes, openSource, openUrl } from './byte-source.js';
+import { pushFiles, receiveCached } from './pack-receiver.js';
 
 /** @typedef {import('../protocol.js').PackFolder} PackFolder */
 /** @typedef {import('../protocol.js').PackSource} PackSource */
@@ -16,6 +17,9 @@ import { fetchBytes, openSource, openUrl } from './byte-source.js';
 
 /** Most bytes of a manifest: the engine's own limit, applied before it is there. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
+
+/** @typedef {{ progress: ProgressReporter }} Caching */
+/** @typedef {Omit<import('../cache/store.js').ModelRecord, 'complete' | 'savedAt'>} Wanted */
 
 /**
  * A model whose first bytes have been asked for.
@@ -37,10 +41,23 @@ export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
  * @param {PackSource} source
  * @param {ChunkFeed} feed
  * @param {string | undefined} config JSON; for single files.
+ * @param {Caching | null} caching Nothing to leave the cache alone.
  * @returns {Promise<OpenedModel>}
  * @throws {IntentError}
  */
-export async function openModel(source, feed, config) {
+export async function openModel(source, feed, config, caching) {
+  // The package's own files are the browser's to keep, and the service worker's. Nothing of the cache is loaded for them.
+  if (caching && source.kind === 'pack' && Object.keys(source.files).length === 0) {
+    const { CachedModel, openManifest } = await import('../cache/open.js');
+    const manifest = await openManifest(source.manifest, MAX_MANIFEST_BYTES);
+    const open = (/** @type {Wanted} */ wanted) => CachedModel.open(wanted, caching.progress);
+    return { start: (engine) => startPack(source, manifest, {}, engine, open) };
+  }
+  if (caching && source.kind === 'url') {
+    const { openFile } = await import('../cache/open.js');
+    const file = await openFile(source.url, caching.progress);
+    return { start: (engine) => startFile(file, config, engine) };
+  }
   if (source.kind !== 'pack') {
     const file = await openSource(source, feed);
     return { start: (engine) => startFile(file, config, engine) };
@@ -70,22 +87,27 @@ function startFile({ name, total, exact, chunks }, config, engine) {
 
 /**
  * @param {PackFolder} source
- * @param {Uint8Array} manifest
+ * @param {Uint8Array<ArrayBuffer>} manifest
  * @param {Record<string, Promise<ByteSource>>} early
  * @param {WasmModule} engine
+ * @param {(wanted: Wanted) => Promise<import('../cache/cached-model.js').CachedModel>} [openCache]
  * @returns {StartedModel}
  */
-function startPack(source, manifest, early, engine) {
-  const loader = new engine.PackLoader(manifest);
+function startPack(source, manifest, early, engine, openCache) {
+  let loader = new engine.PackLoader(manifest);
   const files = loader.files();
+  const address = (/** @type {string} */ path) => new URL(path, source.manifest).href;
+  const fresh = async (/** @type {string} */ path) => (await (early[path] ?? openUrl(address(path)))).chunks;
   const receive = async (/** @type {ProgressReporter} */ progress) => {
-    for (const [index, { path }] of files.entries()) {
-      const { chunks } = await (early[path] ?? openUrl(new URL(path, source.manifest).href));
-      for await (const chunk of chunks) {
-        loader.push(index, chunk);
-        progress.add(chunk.byteLength);
-      }
-    }
+    if (!openCache) return pushFiles(loader, files, progress, (index) => fresh(files[index].path));
+    const sizes = files.map(({ bytes }) => bytes);
+    const cached = await openCache({ kind: 'pack', id: loader.identity(), url: source.manifest, files: sizes });
+    const again = () => {
+      loader.free();
+      loader = new engine.PackLoader(manifest);
+      return loader;
+    };
+    await receiveCached({ cached, loader, again, files, progress, address, manifest });
   };
   return { total: files.reduce((total, file) => total + file.bytes, 0), receive, finish: () => loader.finish() };
 }

@@ -12,10 +12,13 @@ const INTERVAL_MS = 50;
 export class ProgressReporter {
   /** @type {(progress: LoadProgress) => void} */
   #emit;
+  #started = false;
   #loaded = 0;
   /** @type {number | null} */
   #total = null;
   #lastEmit = 0;
+  /** What is said of the cache, once there is something to say. @type {import('../api.js').CacheProgress | null} */
+  #cache = null;
 
   /** @param {(progress: LoadProgress) => void} emit */
   constructor(emit) {
@@ -40,6 +43,7 @@ export class ProgressReporter {
   /** @param {number | null} total Bytes to expect. */
   start(total) {
     this.#total = total;
+    this.#started = true;
     this.#report();
   }
 
@@ -51,6 +55,20 @@ export class ProgressReporter {
     if (performance.now() - this.#lastEmit >= INTERVAL_MS) this.#report();
   }
 
+  /**
+   * @param {import('../api.js').CacheProgress['state']} state
+   * @param {string} [reason] Why the cache refused.
+   */
+  cacheIs(state, reason) {
+    this.#cache = { state, bytes: this.#cache?.bytes ?? 0, ...(reason !== undefined && { reason }) };
+    if (this.#started) this.#report();
+  }
+
+  /** @param {number} bytes That have just been read from the cache. */
+  fromCache(bytes) {
+    if (this.#cache) this.#cache = { ...this.#cache, bytes: this.#cache.bytes + bytes };
+  }
+
   /** All bytes are there. */
   end() {
     this.#total = this.#loaded;
@@ -59,7 +77,7 @@ export class ProgressReporter {
 
   #report() {
     this.#lastEmit = performance.now();
-    this.#emit({ phase: 'download', loaded: this.#loaded, total: this.#total });
+    this.#emit({ phase: 'download', loaded: this.#loaded, total: this.#total, ...(this.#cache && { cache: this.#cache }) });
   }
 }
 

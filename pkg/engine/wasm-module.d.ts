@@ -19,6 +19,8 @@ export interface ModelLoader {
 export interface PackLoader {
   /** The files in the order in which their bytes are taken. */
   files(): { path: string; bytes: number; sha256: string }[];
+  /** The SHA-256 of the manifest in hex. */
+  identity(): string;
   /** The next bytes of file number `file`, counted from 0; a file is verified at its end. */
   push(file: number, chunk: Uint8Array): void;
   /** Consumes the loader: builds the model and checks its golden answers. */

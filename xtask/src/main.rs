@@ -4,6 +4,7 @@ mod api;
 mod bench_browser;
 mod check;
 mod demo;
+mod notices;
 mod run;
 mod setup;
 mod test;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::run::{cargo, npm, root, run, target_dir, web_tests};
-use crate::setup;
+use crate::{notices, setup};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const NAME: &str = "relayops_intent";
@@ -50,6 +50,7 @@ pub(crate) fn build(profile: Profile) -> Result<()> {
         compress(&wasm)?;
     }
     copy_models()?;
+    notices::write()?;
     run(&mut npm(&["run", "--silent", "types"]))?;
     print_size(&wasm)
 }

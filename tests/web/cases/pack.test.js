@@ -76,7 +76,7 @@ test('a pack in several files is loaded in their order and answers as it does na
     assert.deepEqual(asked, ['pack.json', ...manifest.files.map((file) => file.path)]);
     const total = manifest.files.reduce((sum, file) => sum + file.bytes, 0);
     const downloads = progress.filter((step) => step.phase === 'download');
-    assert.deepEqual(downloads.at(-1), { phase: 'download', loaded: total, total });
+    assert.deepEqual(downloads.at(-1), { phase: 'download', loaded: total, total, cache: { state: 'writing', bytes: 0 } });
     for (const [index, ours] of results.entries()) {
       assert.equal(ours.stage, 'tiny');
       assert.ok(ours.probabilities);

@@ -75,7 +75,7 @@ export function complaintsOf(context) {
 }
 
 /** Runs in the page before its own scripts. */
-function installHelpers() {
+export function installHelpers() {
   document.addEventListener('securitypolicyviolation', (event) => {
     console.log(`CSP ${event.violatedDirective} ${event.blockedURI}`);
   });

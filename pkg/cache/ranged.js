@@ -1,0 +1,116 @@
+/**
+ * A file over the network from any byte on, taken up again where it broke off.
+ *
+ * @module
+ */
+
+import { IntentError } from '../errors.js';
+import { announcedBytes, fetchOk, readBody } from '../engine/byte-source.js';
+
+/** Wait before a transfer that broke off is taken up again, in milliseconds. */
+const RETRY_MS = 250;
+
+/**
+ * What a server tells one version of a file from another by.
+ *
+ * @param {Response} response
+ * @returns {string | null} Nothing where it gives nothing: parts of two versions could not be told apart then.
+ */
+export function validatorOf({ headers }) {
+  return headers.get('etag') ?? headers.get('last-modified');
+}
+
+/**
+ * Not kept by the browser's own cache as well: it would hold every model twice.
+ *
+ * @param {string} url
+ * @param {number} from
+ * @param {number} [to] Last byte; all if omitted.
+ * @returns {Promise<Response>}
+ * @throws {IntentError} `network`
+ */
+export function request(url, from, to) {
+  const headers = from === 0 && to === undefined ? undefined : { range: `bytes=${from}-${to ?? ''}` };
+  return fetchOk(url, undefined, { headers, cache: 'no-store' });
+}
+
+/**
+ * @typedef {object} Part
+ * @property {string} url
+ * @property {number} from
+ * @property {number} to Where it ends, itself not included.
+ * @property {number} total Bytes of the whole file.
+ * @property {string} [validator] Version that it must be of.
+ * @property {Response | null} [opened] A response that has begun at `from`.
+ */
+
+/**
+ * The part of a file from `from` to before `to`, in chunks of any size. A transfer that breaks off
+ * goes on from the byte where it did, as long as each attempt brings some bytes.
+ *
+ * @param {Part} part
+ * @returns {AsyncGenerator<Uint8Array, void>}
+ * @throws {IntentError} `network`
+ */
+export async function* readRange({ url, from, to, total, validator, opened = null }) {
+  let at = from;
+  while (at < to) {
+    const before = at;
+    try {
+      const response = opened ?? (await requestSame({ url, from: at, to, total, validator }));
+      opened = null;
+      for await (const chunk of cut(response, url, at, to)) {
+        at += chunk.byteLength;
+        yield chunk;
+      }
+      if (at < to) throw new IntentError('network', `${url}: ended at byte ${at} of ${to}`);
+    } catch (error) {
+      if (at === before || !(error instanceof IntentError) || error.code !== 'network') throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}
+
+/** @param {Part} part */
+async function requestSame({ url, from, to, total, validator }) {
+  const response = await request(url, from, to < total ? to - 1 : undefined);
+  if (validator === undefined || validatorOf(response) === validator) return response;
+  await response.body?.cancel();
+  throw new IntentError('network', `${url}: the file changed while it was being loaded`);
+}
+
+/**
+ * The wanted part of a body. A server that knows no ranges sends the whole file.
+ *
+ * @param {Response} response
+ * @param {string} url
+ * @param {number} from
+ * @param {number} to
+ * @returns {AsyncGenerator<Uint8Array, void>}
+ */
+async function* cut(response, url, from, to) {
+  const first = response.status === 206 ? from : 0;
+  // Of another origin the header may be hidden; then the status alone has to do.
+  const stated = /^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1];
+  if (stated !== undefined && Number(stated) !== from) {
+    await response.body?.cancel();
+    throw new IntentError('network', `${url}: the server sent bytes from ${stated} on instead of from ${from}`);
+  }
+  let at = first;
+  for await (const chunk of readBody(response, url)) {
+    const wanted = chunk.subarray(Math.max(0, from - at), Math.max(0, to - at));
+    at += chunk.byteLength;
+    if (wanted.byteLength > 0) yield wanted;
+    if (at >= to) return;
+  }
+}
+
+/**
+ * @param {Response} response
+ * @returns {number | null} Bytes of the whole file, where they can be known.
+ */
+export function totalOf(response) {
+  if (response.status !== 206) return announcedBytes(response.headers);
+  const total = Number(/\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1] ?? NaN);
+  return Number.isSafeInteger(total) ? total : null;
+}

@@ -1,0 +1,188 @@
+/** Batches, sessions and many calls, in Chromium with the compact model. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { site } from '../lib/site.js';
+
+const web = site();
+
+/** Most bytes by which the page's and the Worker's memory may grow over 20,000 messages. */
+const MAX_GROWTH_BYTES = 4 * 1024 * 1024;
+
+test('a batch answers in order, and one that fails does not fail the others', async () => {
+  await web.fresh(async ({ page, complaints }) => {
+    const { results, single, progress } = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load();
+      /** @type {import('/pkg/index.js').BatchProgress[]} */
+      const progress = [];
+      const onProgress = (/** @type {import('/pkg/index.js').BatchProgress} */ step) => void progress.push(step);
+      const texts = ['hello there', '  ', 'why was I charged twice', 'x'.repeat(2001)];
+      const results = (await classifier.classifyBatch(texts, { onProgress, threshold: 0.2 })).map((result) =>
+        result.status === 'fulfilled' ? { ...result.value, ms: 0 } : { code: result.reason.code, name: result.reason.name },
+      );
+      const single = { ...(await classifier.classify(texts[2], { threshold: 0.2 })), ms: 0 };
+      return { results, single, progress };
+    });
+    assert.equal('intent' in results[0] && results[0].intent, 'greeting');
+    assert.deepEqual(results[1], { code: 'empty_message', name: 'IntentError' });
+    assert.deepEqual(results[2], single);
+    assert.equal('decision' in results[3] && results[3].decision.reason, 'too_long');
+    assert.deepEqual(progress, [1, 2, 3, 4].map((done) => ({ done, total: 4 })));
+    assert.deepEqual(complaints, []);
+  });
+});
+
+test('a single call does not wait for a batch', async () => {
+  await web.fresh(async ({ page }) => {
+    const { done, total } = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load();
+      let done = 0;
+      const batch = classifier.classifyBatch(Array(200).fill('is my router online?'), { onProgress: (step) => void (done = step.done) });
+      await classifier.classify('hello there');
+      const then = done;
+      return { done: then, total: (await batch).length };
+    });
+    assert.ok(done <= 1, `${done} of the batch came first`);
+    assert.equal(total, 200);
+  });
+});
+
+test('a batch ends when it is aborted, and when the classifier is disposed', async () => {
+  await web.fresh(async ({ page, complaints }) => {
+    const outcomes = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load();
+      const texts = Array(50).fill('is my router online?');
+      const abort = new AbortController();
+      const aborted = await window.outcome(
+        classifier.classifyBatch(texts, { signal: abort.signal, onProgress: ({ done }) => done === 3 && abort.abort() }),
+      );
+      const before = await window.outcome(classifier.classifyBatch(texts, { signal: abort.signal }));
+      const wrong = await window.outcome(classifier.classifyBatch(/** @type {any} */ (['a', 7])));
+      const empty = await classifier.classifyBatch([]);
+      const disposed = await window.outcome(classifier.classifyBatch(texts, { onProgress: ({ done }) => done === 3 && classifier.dispose() }));
+      return { codes: [aborted.code, before.code, wrong.code, disposed.code], wrong: wrong.message, empty };
+    });
+    assert.deepEqual(outcomes.codes, ['aborted', 'aborted', 'invalid_argument', 'disposed']);
+    assert.match(outcomes.wrong, /^texts\[1\]: expected a string/);
+    assert.deepEqual(outcomes.empty, []);
+    assert.deepEqual(complaints, []);
+  });
+});
+
+test('200 rapid edits: the latest wins, and ends where a single call does', async () => {
+  await web.fresh(async ({ page, complaints }) => {
+    const outcome = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load();
+      const typing = classifier.session();
+      const message = 'my internet has been down since this morning, can you restart the modem please? '.repeat(3).trim();
+      const edits = Array.from({ length: 200 }, (_, index) => message.slice(0, index + 1));
+      const calls = edits.map((text) => window.outcome(typing.update(text)));
+      const outcomes = await Promise.all(calls);
+      const submitted = await typing.submit();
+      const single = await classifier.classify(edits[199]);
+      const last = /** @type {import('/pkg/index.js').ProvisionalResult} */ (outcomes[199].value);
+      const { provisional, ...result } = last;
+      return {
+        codes: outcomes.map(({ code }) => code),
+        provisional,
+        results: [result, submitted, single].map((one) => ({ ...one, ms: 0 })),
+      };
+    });
+    assert.deepEqual(outcome.codes.slice(0, 199), Array(199).fill('superseded'));
+    assert.equal(outcome.codes[199], 'fulfilled');
+    assert.equal(outcome.provisional, true);
+    assert.deepEqual(outcome.results[0], outcome.results[2]);
+    assert.deepEqual(outcome.results[1], outcome.results[2]);
+    assert.deepEqual(complaints, []);
+  });
+});
+
+test('edits at the pace of typing are answered, and two sessions leave each other alone', async () => {
+  await web.fresh(async ({ page }) => {
+    const { codes, mixed } = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load();
+      const [one, two] = [classifier.session(), classifier.session()];
+      const codes = [];
+      for (const text of ['my', 'my internet', 'my internet is', 'my internet is down']) codes.push((await window.outcome(one.update(text))).code);
+      const mixed = await Promise.all([one.update('hello there'), two.update('why was I charged twice')]);
+      return { codes, mixed: mixed.map(({ intent }) => intent) };
+    });
+    assert.deepEqual(codes, Array(4).fill('fulfilled'));
+    assert.deepEqual(mixed, ['greeting', 'billing']);
+  });
+});
+
+test('a session closes, refuses what is not text, and goes with its classifier', async () => {
+  await web.fresh(async ({ page, complaints }) => {
+    const codes = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load();
+      const typing = classifier.session();
+      const wrong = await window.outcome(typing.update(/** @type {any} */ (null)));
+      const empty = await window.outcome(typing.update('  '));
+      const pending = window.outcome(typing.update('hello there'));
+      typing.close();
+      const later = await window.outcome(typing.update('hello there'));
+      const other = classifier.session();
+      const cut = window.outcome(other.submit('hello there'));
+      classifier.dispose();
+      return [wrong, empty, await pending, later, await cut].map(({ code }) => code);
+    });
+    assert.deepEqual(codes, ['invalid_argument', 'empty_message', 'disposed', 'disposed', 'disposed']);
+    assert.deepEqual(complaints, []);
+  });
+});
+
+test('info can be aborted', async () => {
+  await web.fresh(async ({ page }) => {
+    const code = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load();
+      return (await window.outcome(classifier.info({ signal: AbortSignal.abort() }))).code;
+    });
+    assert.equal(code, 'aborted');
+  });
+});
+
+test('20,000 messages in one page: flat memory, and the same answer to the same message', { timeout: 900_000 }, async () => {
+  await web.fresh(async ({ page, context }) => {
+    const session = await context.newCDPSession(page);
+    const heap = async () => {
+      await session.send('HeapProfiler.collectGarbage');
+      return (await session.send('Runtime.getHeapUsage')).usedSize;
+    };
+    await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      // The smallest model: what could grow is around the arithmetic, not in it.
+      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf' });
+      const texts = ['my internet is down', 'is it up', 'hi', 'why was I charged twice', 'how do I reset the box'];
+      const expected = await Promise.all(texts.map(async (text) => JSON.stringify({ ...(await classifier.classify(text)), ms: 0 })));
+      Object.assign(window, {
+        run: async (/** @type {number} */ count) => {
+          let different = 0;
+          for (let index = 0; index < count; index += 1) {
+            const at = index % texts.length;
+            const result = JSON.stringify({ ...(await classifier.classify(texts[at])), ms: 0 });
+            if (result !== expected[at]) different += 1;
+          }
+          return { different, memory: (await classifier.info()).wasmMemoryBytes };
+        },
+      });
+    });
+    const run = (/** @type {number} */ count) =>
+      page.evaluate((count) => /** @type {any} */ (window).run(count), count);
+    const first = await run(500);
+    const heapBefore = await heap();
+    const second = await run(19_500);
+    const heapAfter = await heap();
+    assert.deepEqual([first.different, second.different], [0, 0]);
+    assert.equal(second.memory, first.memory, 'WebAssembly memory does not grow at all');
+    assert.ok(heapAfter - heapBefore <= MAX_GROWTH_BYTES, `the page's heap grew from ${heapBefore} to ${heapAfter} bytes`);
+    console.log(`MEASURED 20,000 messages: wasm memory ${first.memory} to ${second.memory} bytes, page heap ${heapBefore} to ${heapAfter} bytes`);
+  });
+});

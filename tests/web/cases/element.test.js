@@ -1,0 +1,170 @@
+/** `<relayops-intent>` in Chromium, under the stated policy. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { site } from '../lib/site.js';
+
+/** @typedef {import('../lib/browser.js').Page} Page */
+
+const page = (/** @type {string} */ body) => `<!doctype html><html lang="en"><title>console</title><script type="module" src="/app.js"></script>${body}`;
+
+const web = site({
+  '/app.js': `import '/pkg/element.js';
+    window.seen = [];
+    document.addEventListener('intent', ({ detail }) => window.seen.push(detail));
+    document.addEventListener('intent-error', ({ detail }) => window.seen.push({ error: detail.code }));
+    document.addEventListener('submit', (event) => event.preventDefault());`,
+  '/console/': page('<form><label for="message">Message</label><textarea id="message"></textarea><button id="send">Send</button><button type="reset">Reset</button></form><relayops-intent for="message"></relayops-intent>'),
+  '/filled/': page('<input id="message" value="why was I charged twice"><relayops-intent for="message"></relayops-intent>'),
+  '/broken/': page('<input id="message"><relayops-intent for="message" pack="/nowhere.gguf"></relayops-intent>'),
+  '/blank/': page(''),
+});
+
+/** @param {Page} page @param {string} part */
+function part(page, part) {
+  return page.locator(`relayops-intent [part~=${part}]`);
+}
+
+/** What the page has been told so far. @param {Page} page */
+function seen(page) {
+  return page.evaluate(() => /** @type {any[]} */ (/** @type {any} */ (window).seen));
+}
+
+test('says intent, confidence and route while the customer types, and again when sent', async () => {
+  await web.fresh(
+    async ({ page, complaints }) => {
+      assert.equal(page.workers().length, 0, 'nothing is loaded before somebody comes to the field');
+      await page.click('#message');
+      await page.keyboard.type('my internet is down', { delay: 20 });
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.at(-1)?.text === 'my internet is down');
+      const typed = await seen(page);
+      assert.ok(typed.every(({ provisional }) => provisional === true), JSON.stringify(typed));
+      assert.equal(await part(page, 'intent').textContent(), 'reset device');
+      assert.match((await part(page, 'confidence').textContent()) ?? '', /^\d+ %$/);
+      assert.equal(await part(page, 'route-local').textContent(), 'answer here');
+
+      await page.click('#send');
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.at(-1)?.provisional === false);
+      const sent = (await seen(page)).at(-1);
+      assert.deepEqual([sent.text, sent.result.intent], ['my internet is down', 'reset_device']);
+
+      await page.fill('#message', 'why was I charged twice');
+      await page.waitForSelector('relayops-intent [part~=route-escalate]');
+      assert.equal(await part(page, 'intent').textContent(), 'billing');
+      await page.click('[type=reset]');
+      assert.ok(await part(page, 'answer').isHidden(), 'nothing typed, nothing said');
+      assert.deepEqual(complaints, []);
+    },
+    { path: '/console/' },
+  );
+});
+
+test('is spoken after a pause, once, and without numbers', async () => {
+  await web.fresh(
+    async ({ page }) => {
+      await page.evaluate(() => {
+        const status = document.querySelector('relayops-intent')?.shadowRoot?.querySelector('[part=status]');
+        if (!status) throw new Error('there is no status');
+        const spoken = /** @type {string[]} */ ([]);
+        Object.assign(window, { spoken });
+        new MutationObserver(() => status.textContent && spoken.push(status.textContent)).observe(status, { childList: true });
+      });
+      await page.click('#message');
+      await page.keyboard.type('my internet is down', { delay: 30 });
+      await page.waitForFunction(() => /** @type {any} */ (window).spoken.length > 0);
+      await page.keyboard.type(' again');
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.at(-1)?.text.endsWith('again'));
+      await page.waitForTimeout(1500);
+      const spoken = await page.evaluate(() => /** @type {any} */ (window).spoken);
+      assert.deepEqual(spoken, ['reset device: answer here']);
+      const status = part(page, 'status');
+      assert.deepEqual([await status.getAttribute('role'), await status.getAttribute('aria-live')], ['status', 'polite']);
+    },
+    { path: '/console/' },
+  );
+});
+
+test('all intents open and close by keyboard', async () => {
+  await web.fresh(
+    async ({ page }) => {
+      await part(page, 'intent').filter({ hasText: 'billing' }).waitFor();
+      await page.focus('#message');
+      await page.keyboard.press('Tab');
+      await page.keyboard.press('Enter');
+      const toggle = part(page, 'toggle');
+      assert.equal(await toggle.getAttribute('aria-expanded'), 'true');
+      const terms = await part(page, 'details').locator('dt').allTextContents();
+      assert.deepEqual([terms.length, terms[0]], [6, 'billing']);
+      await page.keyboard.press('Escape');
+      assert.ok(await part(page, 'details').isHidden());
+      assert.equal(await toggle.getAttribute('aria-expanded'), 'false');
+    },
+    { path: '/filled/' },
+  );
+});
+
+test('is styled by custom properties and parts', async () => {
+  await web.fresh(
+    async ({ page }) => {
+      await part(page, 'intent').filter({ hasText: 'billing' }).waitFor();
+      const styles = await page.evaluate(() => {
+        const sheet = new CSSStyleSheet();
+        sheet.replaceSync('relayops-intent { --relayops-escalate: rgb(1, 2, 3); } relayops-intent::part(intent) { color: rgb(4, 5, 6); }');
+        document.adoptedStyleSheets = [sheet];
+        const root = document.querySelector('relayops-intent')?.shadowRoot;
+        const color = (/** @type {string} */ selector) => {
+          const found = root?.querySelector(selector);
+          return found && getComputedStyle(found).color;
+        };
+        return [color('[part~=route]'), color('[part=intent]')];
+      });
+      assert.deepEqual(styles, ['rgb(1, 2, 3)', 'rgb(4, 5, 6)']);
+    },
+    { path: '/filled/' },
+  );
+});
+
+test('a model that can’t be loaded is told, on the page and to it', async () => {
+  await web.fresh(
+    async ({ page }) => {
+      await page.fill('#message', 'hello');
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.length > 0);
+      assert.deepEqual(await seen(page), [{ error: 'network' }]);
+      assert.match((await part(page, 'note').textContent()) ?? '', /nowhere\.gguf: HTTP 404/);
+    },
+    { path: '/broken/' },
+  );
+});
+
+test('finds a field that comes later, shares a classifier, and ends its own when it goes', async () => {
+  await web.fresh(
+    async ({ page, complaints }) => {
+      await page.evaluate(async () => {
+        const { IntentClassifier } = await import('/pkg/index.js');
+        const element = document.createElement('relayops-intent');
+        element.setAttribute('for', 'later');
+        Object.assign(element, { classifier: await IntentClassifier.load() });
+        document.body.append(element);
+        const input = document.createElement('input');
+        input.id = 'later';
+        document.body.append(input);
+      });
+      await page.fill('#later', 'hello there');
+      await part(page, 'intent').filter({ hasText: 'greeting' }).waitFor();
+      assert.equal(page.workers().length, 1, 'one Worker: the shared classifier’s');
+      await page.evaluate(() => {
+        document.querySelector('relayops-intent')?.remove();
+        const own = document.createElement('relayops-intent');
+        own.setAttribute('for', 'later');
+        own.setAttribute('load', 'eager');
+        document.body.append(own);
+      });
+      await part(page, 'intent').filter({ hasText: 'greeting' }).waitFor();
+      assert.equal(page.workers().length, 2);
+      await page.evaluate(() => document.querySelector('relayops-intent')?.remove());
+      while (page.workers().length > 1) await page.waitForTimeout(20);
+      assert.deepEqual(complaints, []);
+    },
+    { path: '/blank/' },
+  );
+});
