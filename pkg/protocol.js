@@ -54,6 +54,9 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * @typedef {object} Calls
  * @property {{ params: { stages: StageSource[], cache: boolean }, value: null }} load
  * @property {{ params: { text: string, options: EngineOptions }, value: ClassifyResult }} classify
+ * @property {{ params: { text: string, score: boolean, thresholds: number[] }, value: ClassifyResult | null }} type
+ *   A message while it is typed: without `score` only what its score will take is made ready, and the
+ *   answer is `null`, unless it costs nothing to say more.
  * @property {{ params: { adapter: AdapterSource | null, force: boolean }, value: null }} setAdapter
  * @property {{ params: {}, value: ModelInfo }} info
  */

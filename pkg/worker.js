@@ -13,6 +13,7 @@ import './engine/byte-source.js';
 import './engine/model-source.js';
 import './engine/pack-receiver.js';
 import './engine/progress.js';
+import './engine/turns.js';
 import './engine/wasm.js';
 import './errors.js';
 import './wasm/relayops_intent.js';
@@ -35,6 +36,21 @@ function post(message) {
 }
 
 /**
+ * @template T
+ * @param {number} id
+ * @param {(signal: AbortSignal) => Promise<T>} work
+ */
+async function cancellable(id, work) {
+  const abort = new AbortController();
+  running = { id, abort };
+  try {
+    return await work(abort.signal);
+  } finally {
+    running = null;
+  }
+}
+
+/**
  * @param {Request} request
  * @returns {Promise<import('./protocol.js').Calls[keyof import('./protocol.js').Calls]['value']>}
  */
@@ -50,15 +66,13 @@ async function answer(request) {
     }
     case 'setAdapter': {
       const { adapter, force } = request.params;
-      const abort = new AbortController();
-      running = { id, abort };
-      try {
-        const report = (/** @type {import('./api.js').LoadProgress} */ progress) => post({ type: 'progress', id, progress });
-        await engine.setAdapter(adapter, force, abort.signal, report);
-      } finally {
-        running = null;
-      }
+      const report = (/** @type {import('./api.js').LoadProgress} */ progress) => post({ type: 'progress', id, progress });
+      await cancellable(id, (signal) => engine.setAdapter(adapter, force, signal, report));
       return null;
+    }
+    case 'type': {
+      const { text, score, thresholds } = request.params;
+      return cancellable(id, (signal) => engine.type(text, score, thresholds, signal));
     }
     case 'classify':
       return engine.classify(request.params.text, request.params.options);

@@ -28,15 +28,13 @@ pub trait LabelModel {
         texts.iter().map(|text| self.score(text, false)).collect()
     }
     /// Begins `text`, already trimmed and normalised, ending what was under way. A model that holds nothing between
-    /// calls scores it at once.
+    /// calls scores it at once, whatever the goal.
     ///
     /// # Errors
     /// As [`score`](Self::score).
     fn begin(&mut self, text: &str, goal: Goal) -> Result<Progress> {
-        match goal {
-            Goal::Hold => Ok(Progress::Held),
-            Goal::Score => self.score(text, false).map(Progress::Scored),
-        }
+        let _ = goal;
+        self.score(text, false).map(Progress::Scored)
     }
     /// Goes on with what [`begin`](Self::begin) began, by some milliseconds.
     ///

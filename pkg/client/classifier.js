@@ -25,7 +25,7 @@ import { runBatch } from './batch.js';
 import { guarded } from './crash-guard.js';
 import { openPack } from './pack-source.js';
 import { requireRuntime } from './runtime.js';
-import { Session } from './session.js';
+import { Session, pause } from './session.js';
 import { WorkerClient } from './worker-client.js';
 
 /** @typedef {import('../api.js').ClassifyOptions} ClassifyOptions */
@@ -38,6 +38,9 @@ import { WorkerClient } from './worker-client.js';
 /** @typedef {import('../api.js').ModelInfo} ModelInfo */
 /** @typedef {import('../api.js').SessionOptions} SessionOptions */
 /** @typedef {import('../api.js').SetAdapterOptions} SetAdapterOptions */
+
+/** What a large model waits for a next change of a message before it scores what is there. */
+const PAUSE_MS = 150;
 
 const MODEL_OPTIONS = /** @type {const} */ (['pack', 'config', 'adapter']);
 const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'escalation', 'cache', 'afterCrash', 'onProgress', 'signal', 'threshold']);
@@ -207,7 +210,7 @@ export class IntentClassifier {
     const given = checkOptions(options, SESSION_OPTIONS);
     checkThreshold(given.threshold, this.#stages);
     return new Session(
-      (text, signal) => this.#ask(text, { ...given, signal }),
+      given.tokenConfidence ? (text, signal) => this.#ask(text, { ...given, signal }) : (text, signal) => this.#type(text, given, signal),
       (text, signal) => this.classify(text, /** @type {ClassifyOptions} */ ({ ...given, signal })),
     );
   }
@@ -224,6 +227,24 @@ export class IntentClassifier {
     const engineOptions = { token_confidence: checkFlag(given.tokenConfidence, 'tokenConfidence') };
     if (thresholds !== undefined) engineOptions.thresholds = thresholds;
     return this.#client.request('classify', { text: checkText(text), options: engineOptions }, { signal });
+  }
+
+  /**
+   * What a large model holds of the message is made ready at each change; it says something of it only after a pause.
+   *
+   * @param {string} text
+   * @param {Record<string, unknown>} given Options by name.
+   * @param {AbortSignal} signal
+   * @returns {Promise<ClassifyResult>}
+   */
+  async #type(text, given, signal) {
+    const thresholds = checkThreshold(given.threshold, this.#stages) ?? this.#thresholds ?? [];
+    const ask = (/** @type {boolean} */ score) =>
+      this.#client.request('type', { text: checkText(text), score, thresholds }, { signal, cancels: true });
+    const known = await ask(false);
+    if (known) return known;
+    await pause(PAUSE_MS, signal);
+    return /** @type {ClassifyResult} */ (await ask(true));
   }
 
   /**

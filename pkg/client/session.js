@@ -84,6 +84,21 @@ export class Session {
   }
 }
 
+/**
+ * @param {number} ms
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>}
+ * @throws {IntentError} `aborted`
+ */
+export function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const end = () => (clearTimeout(timer), reject(new IntentError('aborted', 'the call was aborted', { cause: signal.reason })));
+    const timer = setTimeout(() => (signal.removeEventListener('abort', end), resolve()), ms);
+    if (signal.aborted) end();
+    else signal.addEventListener('abort', end, { once: true });
+  });
+}
+
 function ended() {
   return new IntentError('disposed', 'the session was closed');
 }

@@ -8,6 +8,7 @@ import { IntentError } from '../errors.js';
 import { applyAdapter, openAdapter } from './adapter-source.js';
 import { openModel } from './model-source.js';
 import { ProgressReporter, sumOf } from './progress.js';
+import { nextTurn } from './turns.js';
 import { startWasm } from './wasm.js';
 
 /** @typedef {import('../api.js').LoadProgress} LoadProgress */
@@ -85,6 +86,26 @@ export class Engine {
    */
   classify(text, options) {
     return this.#model().classifier.classify(text, options);
+  }
+
+  /**
+   * A message while it is typed, in steps of some milliseconds, between which it can be aborted.
+   *
+   * @param {string} text
+   * @param {boolean} score Without it only what a score takes is made ready.
+   * @param {number[]} thresholds
+   * @param {AbortSignal} signal
+   * @returns {Promise<import('../api.js').ClassifyResult | null>}
+   * @throws {IntentError} `aborted`; what was done stays for the next text.
+   */
+  async type(text, score, thresholds, signal) {
+    const { classifier } = this.#model();
+    const given = Float32Array.from(thresholds);
+    for (let step = classifier.begin(text, score, given); ; step = classifier.advance()) {
+      if (step.state !== 'running') return step.state === 'done' ? step.result : null;
+      await nextTurn();
+      if (signal.aborted) throw new IntentError('aborted', 'a later call came first');
+    }
   }
 
   /** @returns {import('../api.js').ModelInfo} */

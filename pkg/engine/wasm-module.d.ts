@@ -34,8 +34,17 @@ export interface AdapterFile {
   max_bytes: number;
 }
 
+/** How far a message has come that is classified in steps. */
+export type Step = { state: 'running' } | { state: 'held' } | { state: 'done'; result: ClassifyResult };
+
 export interface Classifier {
   classify(text: string, options?: EngineOptions): ClassifyResult;
+  /** Begins a message that is being typed, ending what was under way: `score` it, or make ready what that takes. */
+  begin(text: string, score: boolean, thresholds: Float32Array): Step;
+  /** The next few milliseconds of it. */
+  advance(): Step;
+  /** Forgets what was held of messages. */
+  forget(): void;
   /** Consumes both: `later` is asked where this is unsure. */
   followed_by(later: Classifier): Classifier;
   /** Contents of the files in the order of `adapter_files`. Everything is as it was after an error. */

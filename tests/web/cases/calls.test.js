@@ -117,6 +117,41 @@ test('edits at the pace of typing are answered, and two sessions leave each othe
   });
 });
 
+test('a large model holds what is typed, and says of it what a single call does', async () => {
+  await web.fresh(async ({ page, complaints }) => {
+    const outcome = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf' });
+      const typing = classifier.session();
+      const texts = ['my inter', 'my internet is', 'my internet was', 'my old internet was down all day', 'my internet was down'];
+      const rapid = await Promise.all(texts.map((text) => window.outcome(typing.update(text))));
+      /** @type {import('/pkg/index.js').ClassifyResult[]} */
+      const pairs = [];
+      for (const text of texts) {
+        const { provisional, ...typed } = await typing.update(text);
+        pairs.push(typed, await classifier.classify(text));
+      }
+      await typing.update(texts[3]);
+      pairs.push(await typing.submit(), await classifier.classify(texts[3]));
+      // A call in between forgets what was held, and nothing else.
+      const waiting = typing.update(texts[0]);
+      const between = await classifier.classify(texts[1]);
+      const { provisional, ...typed } = await waiting;
+      pairs.push(between, await classifier.classify(texts[1]), typed, await classifier.classify(texts[0]));
+      return { codes: rapid.map(({ code }) => code), pairs };
+    });
+    assert.deepEqual(outcome.codes, ['superseded', 'superseded', 'superseded', 'superseded', 'fulfilled']);
+    for (let index = 0; index < outcome.pairs.length; index += 2) {
+      const [typed, single] = [outcome.pairs[index], outcome.pairs[index + 1]];
+      assert.deepEqual([typed.intent, typed.decision, typed.stage], [single.intent, single.decision, single.stage]);
+      for (const [label, probability] of Object.entries(typed.probabilities ?? {})) {
+        assert.ok(Math.abs(probability - (single.probabilities?.[label] ?? 0)) <= 1e-5, `${index}: ${label}`);
+      }
+    }
+    assert.deepEqual(complaints, []);
+  });
+});
+
 test('a session closes, refuses what is not text, and goes with its classifier', async () => {
   await web.fresh(async ({ page, complaints }) => {
     const codes = await page.evaluate(async () => {
