@@ -109,7 +109,7 @@ pub struct Item {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Change {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     pub(super) handled: Option<bool>,
     /// `null` takes the label away again.
     #[serde(default, deserialize_with = "present")]
@@ -126,8 +126,8 @@ fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
 }
 
 /// Parts `null` from absent.
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(value).map(Some)
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 impl Change {
