@@ -305,7 +305,10 @@ export class IntentClassifier {
     this.#outbox?.stopSending();
     if (this.#outbox) this.#retired.push(this.#outbox);
     this.#outbox = null;
-    if (!settings) return eraseExpired();
+    if (!settings) {
+      void eraseExpired();
+      return;
+    }
     const outbox = await Outbox.open(settings);
     if (turn === this.#settings && !this.#disposed) {
       this.#outbox = outbox;

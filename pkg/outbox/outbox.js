@@ -199,7 +199,11 @@ export class Outbox extends EventTarget {
   /** @returns {Promise<void>} Settles when nothing more can be sent now; never rejects. */
   #pump() {
     this.#pumpAgain = true;
-    this.#pumping ??= this.#pumpAll().finally(() => (this.#pumping = null));
+    this.#pumping ??= this.#pumpAll().finally(() => {
+      this.#pumping = null;
+      // Asked for after the last look.
+      if (this.#pumpAgain && !this.#closed) this.#pump();
+    });
     return this.#pumping;
   }
 

@@ -81,7 +81,12 @@ fn agents_handle_and_correct() {
         (misspelt.error(), misspelt.field()),
         ((400, "invalid_body".to_owned()), "corrected_intent".to_owned())
     );
-    for body in [json!({}), json!({"handled": null}), json!({"text": "x"}), json!({"handled": "yes"})] {
+    for body in [
+        json!({}),
+        json!({"handled": null, "corrected_intent": null}),
+        json!({"text": "x"}),
+        json!({"handled": "yes"}),
+    ] {
         assert_eq!(client.patch(1, &body).error(), (400, "invalid_body".to_owned()), "{body}");
     }
     assert_eq!(client.patch(3, &json!({"handled": true})).error(), (404, "not_found".to_owned()));

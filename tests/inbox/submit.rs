@@ -144,7 +144,8 @@ fn what_is_no_such_request_is_refused() {
     for body in [&b""[..], b"{", b"[1", b"\xff\xfe", b"{} {}", b"{\"text\": \"\\ud800\"}"] {
         assert_eq!(post(&json, body), (400, "invalid_json".to_owned()), "{body:?}");
     }
-    for body in [&b"[]"[..], b"null", b"\"text\""] {
+    let by_position = br#"["a", "billing", "low_confidence", null, null, null, [], false, 1]"#;
+    for body in [&b"[]"[..], b"null", b"\"text\"", by_position] {
         assert_eq!(post(&json, body), (400, "invalid_body".to_owned()), "{body:?}");
     }
     let twice = br#"{"text": "a", "text": "b", "intent": "i", "reason": "r", "created_ms": 1}"#;

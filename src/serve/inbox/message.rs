@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::ApiError;
@@ -109,7 +109,7 @@ pub struct Item {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Change {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     pub(super) handled: Option<bool>,
     /// `null` takes the label away again.
     #[serde(default, deserialize_with = "present")]
@@ -126,8 +126,8 @@ fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
 }
 
 /// Parts `null` from absent.
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(value).map(Some)
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 impl Change {
@@ -167,6 +167,12 @@ fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T,
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         let message = "the body must be of type application/json";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
+    }
+    // Fields by position, in an array, would be taken too.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        let code =
+            if serde_json::from_slice::<IgnoredAny>(body).is_ok() { "invalid_body" } else { "invalid_json" };
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, code, "the body is not a JSON object"));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
