@@ -31,6 +31,7 @@ import { WorkerClient } from './worker-client.js';
 /** @typedef {import('../api.js').BatchOptions} BatchOptions */
 /** @typedef {import('../api.js').BatchProgress} BatchProgress */
 /** @typedef {import('../api.js').InfoOptions} InfoOptions */
+/** @typedef {import('../protocol.js').EngineOptions} EngineOptions */
 /** @typedef {import('../api.js').LoadOptions} LoadOptions */
 /** @typedef {import('../api.js').ModelInfo} ModelInfo */
 /** @typedef {import('../api.js').SessionOptions} SessionOptions */
@@ -160,7 +161,8 @@ export class IntentClassifier {
    * @throws {IntentError}
    */
   async classify(text, options) {
-    return this.#ask(text, checkOptions(options, CLASSIFY_OPTIONS));
+    const given = checkOptions(options, CLASSIFY_OPTIONS);
+    return this.#ask(text, this.#engineOptions(given), checkSignal(given.signal));
   }
 
   /**
@@ -174,9 +176,10 @@ export class IntentClassifier {
    * @throws {IntentError} `aborted`, `disposed`, `worker_failed`, and `invalid_argument` for arguments.
    */
   async classifyBatch(texts, options) {
-    const { onProgress, ...given } = checkOptions(options, BATCH_OPTIONS);
-    const report = /** @type {typeof checkProgress<BatchProgress>} */ (checkProgress)(onProgress);
-    return runBatch(checkTexts(texts), (text) => this.#ask(text, given), report);
+    const given = checkOptions(options, BATCH_OPTIONS);
+    const report = /** @type {typeof checkProgress<BatchProgress>} */ (checkProgress)(given.onProgress);
+    const [engineOptions, signal] = [this.#engineOptions(given), checkSignal(given.signal)];
+    return runBatch(checkTexts(texts), (text) => this.#ask(text, engineOptions, signal), report);
   }
 
   /**
@@ -187,25 +190,33 @@ export class IntentClassifier {
    */
   session(options) {
     const given = checkOptions(options, SESSION_OPTIONS);
-    checkThreshold(given.threshold, this.#stages);
+    const engineOptions = this.#engineOptions(given);
     return new Session(
-      (text, signal) => this.#ask(text, { ...given, signal }),
+      (text, signal) => this.#ask(text, engineOptions, signal),
       (text, signal) => this.classify(text, /** @type {ClassifyOptions} */ ({ ...given, signal })),
     );
   }
 
   /**
-   * @param {string} text
    * @param {Record<string, unknown>} given Options by name.
+   * @returns {EngineOptions}
+   */
+  #engineOptions({ threshold, tokenConfidence }) {
+    const thresholds = checkThreshold(threshold, this.#stages) ?? this.#thresholds;
+    const options = { token_confidence: checkFlag(tokenConfidence, 'tokenConfidence') };
+    return thresholds === undefined ? options : { ...options, thresholds };
+  }
+
+  /**
+   * Classifies, and nothing else.
+   *
+   * @param {string} text
+   * @param {EngineOptions} options
+   * @param {AbortSignal} [signal]
    * @returns {Promise<ClassifyResult>}
    */
-  async #ask(text, given) {
-    const signal = checkSignal(given.signal);
-    const thresholds = checkThreshold(given.threshold, this.#stages) ?? this.#thresholds;
-    /** @type {import('../protocol.js').EngineOptions} */
-    const engineOptions = { token_confidence: checkFlag(given.tokenConfidence, 'tokenConfidence') };
-    if (thresholds !== undefined) engineOptions.thresholds = thresholds;
-    return this.#client.request('classify', { text: checkText(text), options: engineOptions }, { signal });
+  async #ask(text, options, signal) {
+    return this.#client.request('classify', { text: checkText(text), options }, { signal });
   }
 
   /**
