@@ -43,7 +43,7 @@ export class RelayopsIntentElement extends Base {
   #listening = null;
   /** Given by the page, which disposes of it. @type {IntentClassifier | null} */
   #given = null;
-  /** Loaded by this element, which disposes of it. @type {{ loading: Promise<IntentClassifier>, abort: AbortController } | null} */
+  /** Loaded by this element, which disposes of it. @type {{ loading: Promise<IntentClassifier>, abort: AbortController, failed: boolean } | null} */
   #own = null;
   /** @type {{ of: IntentClassifier, session: import('./client/session.js').Session } | null} */
   #typing = null;
@@ -109,12 +109,19 @@ export class RelayopsIntentElement extends Base {
       return;
     }
     field.addEventListener('input', () => void this.#read(field.value, false), { signal });
-    field.addEventListener('focus', () => void this.#classifier().catch(() => {}), { signal });
+    field.addEventListener('focus', () => this.#prepare(), { signal });
     // Not taken from whoever handles it: only listened to.
     field.form?.addEventListener('submit', () => void this.submit(), { signal });
     field.form?.addEventListener('reset', () => this.#clear(), { signal });
     if (field.value) void this.#read(field.value, false);
-    else if (this.getAttribute('load') === 'eager' || this.ownerDocument.activeElement === field) void this.#classifier().catch(() => {});
+    else if (this.getAttribute('load') === 'eager' || this.ownerDocument.activeElement === field) this.#prepare();
+  }
+
+  /** Loads, also after a failure: somebody comes anew. */
+  #prepare() {
+    if (this.#own?.failed) this.#own = null;
+    // A failure is told where it is loaded.
+    this.#classifier().catch(() => {});
   }
 
   /** @returns {TextField | null} */
@@ -132,11 +139,15 @@ export class RelayopsIntentElement extends Base {
       const pack = this.getAttribute('pack');
       const abort = new AbortController();
       const loading = IntentClassifier.load({ ...(pack !== null && { pack }), signal: abort.signal });
-      this.#own = { loading, abort };
+      const own = { loading, abort, failed: false };
+      this.#own = own;
       this.#view?.loading();
       loading.then(
         () => this.#view?.ready(),
-        (error) => this.#failed(error, abort.signal),
+        (error) => {
+          own.failed = true;
+          this.#failed(error, abort.signal);
+        },
       );
     }
     return this.#own.loading;

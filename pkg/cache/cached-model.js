@@ -243,12 +243,13 @@ export class CachedModel {
  * @param {Store} store
  * @throws {Error} Where the browser will not give the room.
  */
-async function makeRoom({ files }, store) {
+async function makeRoom({ id, files }, store) {
   const estimate = await globalThis.navigator?.storage?.estimate?.();
   if (estimate?.quota === undefined || estimate.usage === undefined) return;
   const missing = files.reduce((sum, bytes) => sum + bytes, 0) - (await store.size(files));
   const free = estimate.quota - estimate.usage;
   if (missing + SPARE_BYTES > free) {
+    await Store.remove(id);
     throw new DOMException(`${missing} bytes are to be kept, and ${free} are free`, 'QuotaExceededError');
   }
 }

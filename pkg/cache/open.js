@@ -27,7 +27,8 @@ export { CachedModel };
  */
 export async function openManifest(url, limit) {
   try {
-    return await fetchBytes(url, limit);
+    // Asked about each time, so that the browser's own cache does not hold an old version fast.
+    return await fetchBytes(url, limit, { cache: 'no-cache' });
   } catch (error) {
     const kept = isUnreachable(error) ? await keptOf(url) : null;
     const manifest = kept ? await (await Store.open(kept.id)).manifest() : null;

@@ -7,6 +7,9 @@
 import { IntentError } from '../errors.js';
 import { announcedBytes, fetchOk, readBody } from '../engine/byte-source.js';
 
+/** Attempts in a row that may bring nothing before a transfer is given up. */
+const MAX_FRUITLESS = 3;
+
 /** Wait before a transfer that broke off is taken up again, in milliseconds. */
 const RETRY_MS = 250;
 
@@ -46,7 +49,7 @@ export function request(url, from, to) {
 
 /**
  * The part of a file from `from` to before `to`, in chunks of any size. A transfer that breaks off
- * goes on from the byte where it did, as long as each attempt brings some bytes.
+ * goes on from the byte where it did; what a server refuses is not asked for again.
  *
  * @param {Part} part
  * @returns {AsyncGenerator<Uint8Array, void>}
@@ -54,6 +57,7 @@ export function request(url, from, to) {
  */
 export async function* readRange({ url, from, to, total, validator, opened = null }) {
   let at = from;
+  let fruitless = 0;
   while (at < to) {
     const before = at;
     try {
@@ -63,12 +67,22 @@ export async function* readRange({ url, from, to, total, validator, opened = nul
         at += chunk.byteLength;
         yield chunk;
       }
-      if (at < to) throw new IntentError('network', `${url}: ended at byte ${at} of ${to}`);
+      if (at < to) throw new IntentError('network', `${url}: ended at byte ${at} of ${to}`, { cause: 'the end' });
     } catch (error) {
-      if (at === before || !(error instanceof IntentError) || error.code !== 'network') throw error;
+      fruitless = at === before ? fruitless + 1 : 0;
+      if (fruitless === MAX_FRUITLESS || !isTransport(error)) throw error;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
+}
+
+/**
+ * Whether a transfer failed on its way. Refusals by status have no cause beyond themselves.
+ *
+ * @param {unknown} error
+ */
+function isTransport(error) {
+  return error instanceof IntentError && error.code === 'network' && error.cause !== undefined;
 }
 
 /** @param {Part} part */

@@ -34,6 +34,7 @@ import { WorkerClient } from './worker-client.js';
 /** @typedef {import('../api.js').BatchOptions} BatchOptions */
 /** @typedef {import('../api.js').BatchProgress} BatchProgress */
 /** @typedef {import('../api.js').InfoOptions} InfoOptions */
+/** @typedef {import('../protocol.js').EngineOptions} EngineOptions */
 /** @typedef {import('../api.js').LoadOptions} LoadOptions */
 /** @typedef {import('../api.js').ModelInfo} ModelInfo */
 /** @typedef {import('../api.js').SessionOptions} SessionOptions */
@@ -177,7 +178,8 @@ export class IntentClassifier {
    * @throws {IntentError}
    */
   async classify(text, options) {
-    const result = await this.#ask(text, checkOptions(options, CLASSIFY_OPTIONS));
+    const given = checkOptions(options, CLASSIFY_OPTIONS);
+    const result = await this.#ask(text, this.#engineOptions(given), checkSignal(given.signal));
     // As it is now: what was turned off meanwhile stays off.
     const outbox = this.#outbox;
     if (!outbox || result.decision.route !== 'escalate') return result;
@@ -195,9 +197,10 @@ export class IntentClassifier {
    * @throws {IntentError} `aborted`, `disposed`, `worker_failed`, and `invalid_argument` for arguments.
    */
   async classifyBatch(texts, options) {
-    const { onProgress, ...given } = checkOptions(options, BATCH_OPTIONS);
-    const report = /** @type {typeof checkProgress<BatchProgress>} */ (checkProgress)(onProgress);
-    return runBatch(checkTexts(texts), (text) => this.#ask(text, given), report);
+    const given = checkOptions(options, BATCH_OPTIONS);
+    const report = /** @type {typeof checkProgress<BatchProgress>} */ (checkProgress)(given.onProgress);
+    const [engineOptions, signal] = [this.#engineOptions(given), checkSignal(given.signal)];
+    return runBatch(checkTexts(texts), (text) => this.#ask(text, engineOptions, signal), report);
   }
 
   /**
@@ -208,37 +211,46 @@ export class IntentClassifier {
    */
   session(options) {
     const given = checkOptions(options, SESSION_OPTIONS);
-    checkThreshold(given.threshold, this.#stages);
+    const engineOptions = this.#engineOptions(given);
     return new Session(
-      given.tokenConfidence ? (text, signal) => this.#ask(text, { ...given, signal }) : (text, signal) => this.#type(text, given, signal),
+      engineOptions.token_confidence
+        ? (text, signal) => this.#ask(text, engineOptions, signal)
+        : (text, signal) => this.#type(text, engineOptions.thresholds ?? [], signal),
       (text, signal) => this.classify(text, /** @type {ClassifyOptions} */ ({ ...given, signal })),
     );
   }
 
   /**
-   * @param {string} text
    * @param {Record<string, unknown>} given Options by name.
+   * @returns {EngineOptions}
+   */
+  #engineOptions({ threshold, tokenConfidence }) {
+    const thresholds = checkThreshold(threshold, this.#stages) ?? this.#thresholds;
+    const options = { token_confidence: checkFlag(tokenConfidence, 'tokenConfidence') };
+    return thresholds === undefined ? options : { ...options, thresholds };
+  }
+
+  /**
+   * Classifies, and nothing else.
+   *
+   * @param {string} text
+   * @param {EngineOptions} options
+   * @param {AbortSignal} [signal]
    * @returns {Promise<ClassifyResult>}
    */
-  async #ask(text, given) {
-    const signal = checkSignal(given.signal);
-    const thresholds = checkThreshold(given.threshold, this.#stages) ?? this.#thresholds;
-    /** @type {import('../protocol.js').EngineOptions} */
-    const engineOptions = { token_confidence: checkFlag(given.tokenConfidence, 'tokenConfidence') };
-    if (thresholds !== undefined) engineOptions.thresholds = thresholds;
-    return this.#client.request('classify', { text: checkText(text), options: engineOptions }, { signal });
+  async #ask(text, options, signal) {
+    return this.#client.request('classify', { text: checkText(text), options }, { signal });
   }
 
   /**
    * What a large model holds of the message is made ready at each change; it says something of it only after a pause.
    *
    * @param {string} text
-   * @param {Record<string, unknown>} given Options by name.
+   * @param {number[]} thresholds
    * @param {AbortSignal} signal
    * @returns {Promise<ClassifyResult>}
    */
-  async #type(text, given, signal) {
-    const thresholds = checkThreshold(given.threshold, this.#stages) ?? this.#thresholds ?? [];
+  async #type(text, thresholds, signal) {
     const ask = (/** @type {boolean} */ score) =>
       this.#client.request('type', { text: checkText(text), score, thresholds }, { signal, cancels: true });
     const known = await ask(false);

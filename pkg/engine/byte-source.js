@@ -69,11 +69,12 @@ export async function fetchOk(url, signal, init) {
 /**
  * @param {string} url
  * @param {number} limit Most bytes it may have; reading ends with the chunk that goes beyond.
+ * @param {RequestInit} [init]
  * @returns {Promise<Uint8Array<ArrayBuffer>>}
  * @throws {IntentError} `network`, `invalid_pack`
  */
-export async function fetchBytes(url, limit) {
-  const { chunks } = await openUrl(url);
+export async function fetchBytes(url, limit, init) {
+  const { chunks } = openResponse(await fetchOk(url, undefined, init), url);
   /** @type {Uint8Array[]} */
   const parts = [];
   let length = 0;

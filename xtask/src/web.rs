@@ -43,6 +43,7 @@ pub(crate) fn is_built() -> bool {
 /// Builds them all.
 pub(crate) fn build(profile: Profile) -> Result<()> {
     setup::without_browser()?;
+    notices::write()?;
     let out = root().join("pkg").join("wasm");
     module("relayops-intent", NAME, &out, profile)?;
     let wasm = out.join(format!("{NAME}_bg.wasm"));
@@ -50,7 +51,6 @@ pub(crate) fn build(profile: Profile) -> Result<()> {
         compress(&wasm)?;
     }
     copy_models()?;
-    notices::write()?;
     run(&mut npm(&["run", "--silent", "types"]))?;
     print_size(&wasm)
 }

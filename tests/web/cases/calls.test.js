@@ -61,6 +61,8 @@ test('a batch ends when it is aborted, and when the classifier is disposed', asy
       );
       const before = await window.outcome(classifier.classifyBatch(texts, { signal: abort.signal }));
       const wrong = await window.outcome(classifier.classifyBatch(/** @type {any} */ (['a', 7])));
+      const options = await window.outcome(classifier.classifyBatch(texts, { threshold: 2 }));
+      if (options.code !== 'invalid_argument') throw new Error(`wrong options: ${options.code}`);
       const empty = await classifier.classifyBatch([]);
       const disposed = await window.outcome(classifier.classifyBatch(texts, { onProgress: ({ done }) => done === 3 && classifier.dispose() }));
       return { codes: [aborted.code, before.code, wrong.code, disposed.code], wrong: wrong.message, empty };

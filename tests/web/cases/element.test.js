@@ -131,6 +131,10 @@ test('a model that can’t be loaded is told, on the page and to it', async () =
       await page.waitForFunction(() => /** @type {any} */ (window).seen.length > 0);
       assert.deepEqual(await seen(page), [{ error: 'network' }]);
       assert.match((await part(page, 'note').textContent()) ?? '', /nowhere\.gguf: HTTP 404/);
+      await page.locator('#message').blur();
+      await page.focus('#message');
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.length > 1);
+      assert.deepEqual((await seen(page))[1], { error: 'network' }, 'who comes again tries again');
     },
     { path: '/broken/' },
   );

@@ -86,7 +86,8 @@ export async function startStatic(folders, { headers = {}, slow = 0 } = {}) {
       if (slow) await new Promise((resolve) => setTimeout(resolve, slow));
     }
     if (cut === undefined) response.end();
-    else setTimeout(() => response.destroy(), 50);
+    // Neither a reset nor at once: the browser drops what has arrived and has not been read yet.
+    else setTimeout(() => response.socket?.end(), 1000);
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)));
   const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());

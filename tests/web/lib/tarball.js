@@ -1,7 +1,7 @@
 /** The package as npm packs it, installed into empty applications. */
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ROOT, requireWasm } from './paths.js';
@@ -27,6 +27,12 @@ export function packTarball() {
   // Older versions of npm print an array, newer ones an object by name.
   const [about] = Object.values(JSON.parse(output));
   const file = join(folder, about.filename);
+  // Once, by npm; applications get copies.
+  const first = join(folder, 'installed');
+  mkdirSync(first);
+  writeFileSync(join(first, 'package.json'), '{ "private": true }');
+  npm(['install', '--offline', '--no-save', '--no-audit', '--no-fund', file], first);
+  const installed = join(first, 'node_modules');
   return {
     file,
     bytes: about.size,
@@ -37,7 +43,7 @@ export function packTarball() {
         mkdirSync(dirname(join(app, path)), { recursive: true });
         writeFileSync(join(app, path), text);
       }
-      npm(['install', '--offline', '--no-save', '--no-audit', '--no-fund', file], app);
+      cpSync(installed, join(app, 'node_modules'), { recursive: true });
       return app;
     },
     remove: () => rmSync(folder, { recursive: true, force: true }),
