@@ -262,8 +262,11 @@ fn real_weights_score_the_same_in_steps_and_in_batches() {
     assert_batches_are_single_messages(&mut scorer, &messages()[..4]);
 }
 
+/// The first is more than compact reaches, so that the second stage is asked.
+const THRESHOLDS: [f32; 2] = [1.0, 0.5];
+
 fn done(cascade: &mut Cascade, text: &str, goal: Goal) -> Option<Classification> {
-    let mut step = cascade.begin(text, goal, &[]).unwrap();
+    let mut step = cascade.begin(text, goal, &THRESHOLDS).unwrap();
     loop {
         match step {
             TypingStep::Running => step = cascade.advance().unwrap(),
@@ -291,10 +294,11 @@ fn cascades_say_the_same_in_steps_at_once_and_in_batches() {
     let long = "a".repeat(2_001);
     let texts =
         ["hi", "my internet is down", "so, about that thing", "4111 1111 1111 1111", long.as_str(), "  "];
-    let batch = cascade.classify_batch(&texts, &[]).unwrap();
+    let batch = cascade.classify_batch(&texts, &THRESHOLDS).unwrap();
+    let options = CascadeOptions { thresholds: THRESHOLDS.into(), token_confidence: false };
     let mut asked_twice = 0;
     for (text, together) in texts.iter().zip(batch) {
-        let Ok(at_once) = cascade.classify(text, &CascadeOptions::default()) else {
+        let Ok(at_once) = cascade.classify(text, &options) else {
             assert_eq!(together.unwrap_err().code(), "empty_message");
             assert_eq!(cascade.begin(text, Goal::Score, &[]).unwrap_err().code(), "empty_message");
             assert_eq!(cascade.advance().unwrap(), TypingStep::Held);
