@@ -253,10 +253,14 @@ export class IntentClassifier {
   async #type(text, thresholds, signal) {
     const ask = (/** @type {boolean} */ score) =>
       this.#client.request('type', { text: checkText(text), score, thresholds }, { signal, cancels: true });
-    const known = await ask(false);
-    if (known) return known;
-    await pause(PAUSE_MS, signal);
-    return /** @type {ClassifyResult} */ (await ask(true));
+    let result = await ask(false);
+    if (!result) {
+      await pause(PAUSE_MS, signal);
+      result = await ask(true);
+    }
+    // It may have come too late to be ended, and is not wanted all the same.
+    if (signal.aborted) throw new IntentError('aborted', 'the call was aborted', { cause: signal.reason });
+    return /** @type {ClassifyResult} */ (result);
   }
 
   /**

@@ -141,7 +141,8 @@ fn what_is_no_such_request_is_refused() {
     let json = client.with("content-type", "application/json");
     let post =
         |client: &crate::kit::Client, body: &[u8]| client.ask("POST", "/api/escalations", body).error();
-    for body in [&b""[..], b"{", b"[1", b"\xff\xfe", b"{\"text\": \"\\ud800\"}"] {
+    let two = format!("{} {{}}", message("a"));
+    for body in [&b""[..], b"{", b"[1", b"\xff\xfe", two.as_bytes(), b"{\"text\": \"\\ud800\"}"] {
         assert_eq!(post(&json, body), (400, "invalid_json".to_owned()), "{body:?}");
     }
     let by_position = br#"["a", "billing", "low_confidence", null, null, null, [], false, 1]"#;

@@ -37,6 +37,8 @@ enum Verb {
     Check,
     /// Set up, check, and run every test, natively and in Chromium
     Test,
+    /// Hold the running server to its API's description with schemathesis, as `test` does
+    TestApi,
     /// Compare with what else runs in a browser, in one Chromium run: a table, and JSON of every cell
     ///
     /// Loads the package's own model and the same architecture in onnxruntime-web into one page,
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Verb::BuildWeb { profile } => web::build(profile),
         Verb::Check => check::all(),
         Verb::Test => test::all(),
+        Verb::TestApi => test::api_only(),
         Verb::BenchBrowser(options) => bench_browser::all(&options),
         Verb::Demo { port, with, models, no_serve } => demo::start(port, with.as_deref(), models, !no_serve),
     };

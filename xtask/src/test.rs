@@ -43,6 +43,13 @@ pub(crate) fn all() -> Result<()> {
     result
 }
 
+/// The API's description alone.
+pub(crate) fn api_only() -> Result<()> {
+    let given = Given::new()?;
+    api(&given)?;
+    given.print_not_run()
+}
+
 /// Holds the server to its description, where the tool for that can be installed.
 fn api(given: &Given) -> Result<()> {
     let python = match setup::api_python() {

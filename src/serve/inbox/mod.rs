@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -143,8 +144,7 @@ impl Inbox {
         let agents: Vec<_> = options.token.into_iter().collect();
         let senders = agents.iter().cloned().chain(options.submit_token).collect();
         let routes = routes(shared, limiter, Tokens(agents.into()), Tokens(senders));
-        let routes = routes.layer(DefaultBodyLimit::max(options.max_body_bytes));
-        Ok((Self { store, tidying }, guarded(routes, origins)))
+        Ok((Self { store, tidying }, guarded(routes, origins, options.max_body_bytes)))
     }
 
     /// Returns when everything that was taken is on disk.
@@ -179,10 +179,13 @@ fn routes(shared: Arc<Shared>, limiter: Arc<Limiter>, agents: Tokens, senders: T
 }
 
 /// `routes` behind what holds for all of them.
-fn guarded(routes: Router, origins: Vec<HeaderValue>) -> Router {
+fn guarded(routes: Router, origins: Vec<HeaderValue>, max_body_bytes: usize) -> Router {
     let allowed: Arc<[HeaderValue]> = origins.as_slice().into();
-    let mut routes =
-        routes.layer(from_fn(time_limit)).layer(from_fn_with_state(allowed, guard::check_origin));
+    let mut routes = routes
+        .layer(from_fn_with_state(allowed, guard::check_origin))
+        .layer(from_fn(read_body))
+        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(from_fn(time_limit));
     if !origins.is_empty() {
         let cors = CorsLayer::new()
             .allow_origin(origins)
@@ -216,6 +219,16 @@ fn origins(given: &[String]) -> Result<Vec<HeaderValue>> {
         value.ok_or_else(|| IntentError::argument("allow-origin", detail()))
     };
     given.iter().map(origin).collect()
+}
+
+/// Reads the body before anybody refuses the request: a connection with an unread rest is closed, and the client may
+/// see that in place of the answer.
+async fn read_body(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(rejection) => ApiError::from(rejection).into_response(),
+    }
 }
 
 /// Gives up on clients that send too slowly. A stream's answer has begun when it is opened.
