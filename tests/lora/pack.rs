@@ -75,7 +75,7 @@ fn adapter(base: &Path) -> AdapterFiles {
         config: IntentConfig { temperature: 1.5, threshold: 0.7, ..default_config() },
         golden: Golden { tolerance: 1.0, tolerance_other_order: None, vectors: Vec::new() },
         training: json!({ "seed": 13 }),
-        figures: serde_json::Value::Null,
+        figures: Value::Null,
     };
     let tensors = adapter.to_safetensors(Precision::F32).unwrap();
     AdapterFiles { intent, config: config.to_json().unwrap(), tensors }
