@@ -65,9 +65,9 @@ async function answer(request) {
       return null;
     }
     case 'setAdapter': {
-      const { adapter, force } = request.params;
+      const { adapter, ...how } = request.params;
       const report = (/** @type {import('./api.js').LoadProgress} */ progress) => post({ type: 'progress', id, progress });
-      await cancellable(id, (signal) => engine.setAdapter(adapter, force, signal, report));
+      await cancellable(id, (signal) => engine.setAdapter(adapter, how, signal, report));
       return null;
     }
     case 'type': {

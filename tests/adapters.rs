@@ -63,10 +63,10 @@ fn adapters_say_what_they_are_and_how_they_were_made() {
         let bytes = std::fs::metadata(shipped.path().join(TENSORS)).unwrap().len();
         assert!(bytes <= shipped.most_bytes, "{name}: {bytes} bytes");
         let base = fetch::find(shipped.base).unwrap();
-        assert_eq!(files.intent.base.sha256, base.sha256, "{name}");
+        assert_eq!(files.intent().unwrap().base.sha256, base.sha256, "{name}");
         let adapter = files.adapter(&shipped.model()).unwrap();
         assert_eq!(adapter.paths.len(), shipped.model().layers * Projection::ALL.len(), "{name}");
-        let training = &files.intent.training;
+        let training = &files.intent().unwrap().training;
         let command = training["command"].as_str().unwrap();
         assert!(command.starts_with("relayops-intent train lora "), "{name}: {command}");
         assert_eq!(
@@ -78,8 +78,15 @@ fn adapters_say_what_they_are_and_how_they_were_made() {
         let log = std::fs::read_to_string(shipped.path().join("training.jsonl")).unwrap();
         let logged = log.lines().filter(|line| line.starts_with("{\"step\":")).count();
         assert_eq!(logged as u64, steps, "{name}: a loss for each step");
-        let sets: Vec<&str> =
-            files.intent.figures.as_array().unwrap().iter().map(|set| set["set"].as_str().unwrap()).collect();
+        let sets: Vec<&str> = files
+            .intent()
+            .unwrap()
+            .figures
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|set| set["set"].as_str().unwrap())
+            .collect();
         assert_eq!(sets, ["held-out", "adversarial", "dev", "dev-calibrate"], "{name}");
     }
 }
@@ -92,7 +99,7 @@ fn the_adapter_of_the_05b_classifies_beside_its_base() {
         return;
     };
     let files = SHIPPED[0].files();
-    let mut classifier = Loader::read_base(&base, files.intent.config.clone()).unwrap().finish().unwrap();
+    let mut classifier = Loader::read_base(&base, files.intent_config().clone()).unwrap().finish().unwrap();
     // Asks the golden questions.
     classifier.set_adapter(Some(&files), false).unwrap();
     let set = BuiltIn::Adversarial.load().unwrap();

@@ -44,7 +44,7 @@ const PAUSE_MS = 150;
 
 const MODEL_OPTIONS = /** @type {const} */ (['pack', 'config', 'adapter']);
 const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'escalation', 'cache', 'afterCrash', 'onProgress', 'signal', 'threshold']);
-const ADAPTER_OPTIONS = /** @type {const} */ (['onProgress', 'signal', 'force']);
+const ADAPTER_OPTIONS = /** @type {const} */ (['onProgress', 'signal', 'force', 'config']);
 const SESSION_OPTIONS = /** @type {const} */ (['tokenConfidence', 'threshold']);
 const CLASSIFY_OPTIONS = /** @type {const} */ (['signal', ...SESSION_OPTIONS]);
 const BATCH_OPTIONS = /** @type {const} */ ([...CLASSIFY_OPTIONS, 'onProgress']);
@@ -265,8 +265,10 @@ export class IntentClassifier {
     const signal = checkSignal(given.signal);
     const onProgress = checkProgress(given.onProgress);
     const force = checkFlag(given.force, 'force');
+    const config = checkConfig(given.config, 'config');
     const source = adapter === null ? null : openAdapter(adapter, 'adapter');
-    await this.#client.request('setAdapter', { adapter: source, force }, { signal, onProgress, cancels: true });
+    const params = { adapter: source, force, ...(config !== undefined && { config }) };
+    await this.#client.request('setAdapter', params, { signal, onProgress, cancels: true });
   }
 
   /**

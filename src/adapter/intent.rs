@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::INTENT;
 use crate::pack::IntentConfig;
-use crate::pack::manifest::Golden;
+use crate::pack::manifest::{Golden, is_sha256};
 use crate::{IntentError, Result};
 
 /// What an adapter answers, to which prompt, beside which base.
@@ -46,26 +46,14 @@ impl Intent {
     pub fn from_json(json: &str) -> Result<Self> {
         let intent: Self = serde_json::from_str(json).map_err(|error| IntentError::config(INTENT, error))?;
         intent.config.check().map_err(|error| IntentError::config(INTENT, error))?;
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if intent.base.sha256.len() != 64 || !intent.base.sha256.bytes().all(hex) {
+        if !is_sha256(&intent.base.sha256) {
             return Err(IntentError::config(
                 format!("{INTENT}: base.sha256"),
                 "is not 64 lower-case hex digits",
             ));
         }
-        let golden = &intent.golden;
-        if !(golden.tolerance.is_finite() && golden.tolerance > 0.0) {
-            let detail = format!("{} is not a positive number", golden.tolerance);
-            return Err(IntentError::config(format!("{INTENT}: golden.tolerance"), detail));
-        }
-        for (index, vector) in golden.vectors.iter().enumerate() {
-            let values = &vector.log_probabilities;
-            if values.len() != intent.config.labels.len() || !values.iter().all(|value| value.is_finite()) {
-                let field = format!("{INTENT}: golden.vectors[{index}].log_probabilities");
-                let detail = format!("are not {} numbers", intent.config.labels.len());
-                return Err(IntentError::config(field, detail));
-            }
-        }
+        let golden = intent.golden.check(intent.config.labels.len());
+        golden.map_err(|(field, detail)| IntentError::config(format!("{INTENT}: golden.{field}"), detail))?;
         Ok(intent)
     }
 

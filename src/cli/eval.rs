@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::model::{self, COMPACT, ConfigArgs};
 use super::{eval_table, output, progress, sweep_table};
-use crate::adapter::INTENT;
+use crate::adapter::{INTENT, Intent};
 use crate::baselines::Baseline;
 use crate::dataset::CalibrationPart;
 use crate::eval::cross_validation::{CrossValidation, SEEDS, cross_validate};
@@ -150,11 +150,12 @@ fn save(args: &EvalArgs, configs: &[IntentConfig], results: &[Evaluation], score
         if let Some(path) = &args.save_config {
             output::write(path, &format!("{}\n", json(config)?))?;
         }
-        if let (Some(path), Some(mut files)) = (&adapter, args.config.adapter()?) {
-            files.intent.config = config.clone();
-            let printed = serde_json::json!({ "results": results });
-            files.intent.figures = condense(&printed);
-            output::write(path, &files.intent.to_json()?)?;
+        if let Some((path, recorded)) =
+            adapter.zip(args.config.adapter()?.and_then(|files| files.intent().cloned()))
+        {
+            let figures = condense(&serde_json::json!({ "results": results }));
+            let recorded = Intent { config: config.clone(), figures, ..recorded };
+            output::write(&path, &recorded.to_json()?)?;
         }
         return Ok(code);
     }

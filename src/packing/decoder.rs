@@ -85,7 +85,7 @@ pub fn pack(
     let Source { mut base, adapter, forced, config } = source;
     check(&settings)?;
     if let Some(files) = adapter.filter(|_| !forced) {
-        files.intent.check_base(Some(&base.sha256))?;
+        files.check_base(Some(&base.sha256))?;
     }
     let (config, threshold_from) = config_of(adapter, config, &settings)?;
     let origin = settings.origin.clone().map_or_else(|| origin(&base, adapter), Ok)?;
@@ -110,7 +110,7 @@ pub fn pack(
         golden: ask(out, &files, &config)?,
         config,
         files,
-        training: adapter.map_or(Json::Null, |files| files.intent.training.clone()),
+        training: adapter.and_then(AdapterFiles::intent).map_or(Json::Null, |intent| intent.training.clone()),
         figures: super::figures::condense(&settings.figures),
         name: settings.name,
         command: settings.command,
@@ -151,7 +151,7 @@ fn config_of(
     given: IntentConfig,
     settings: &Settings,
 ) -> Result<(IntentConfig, Calibration)> {
-    let mut config = adapter.map_or(given, |files| files.intent.config.clone());
+    let mut config = adapter.map_or(given, |files| files.intent_config().clone());
     config.temperature = settings.temperature.unwrap_or(config.temperature);
     let mut from = Calibration::Configuration;
     if let Threshold::Given(threshold) = settings.threshold {
@@ -176,7 +176,7 @@ fn origin(base: &Base, adapter: Option<&AdapterFiles>) -> Result<Origin> {
         let notices = format!("Made from {} by Alibaba Cloud. Apache License 2.0. {changed}", known.repo);
         return Ok(origin(&known.repo, "Apache-2.0", notices));
     }
-    let stated = adapter.and_then(|files| files.intent.base.licence.as_deref());
+    let stated = adapter.and_then(AdapterFiles::intent).and_then(|intent| intent.base.licence.as_deref());
     match stated {
         Some(licence) => Ok(origin(&base.name, licence, changed)),
         None => {

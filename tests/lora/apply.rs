@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use relayops_intent::adapter::{Adapter, AdapterFiles};
+use relayops_intent::adapter::{Adapter, AdapterFiles, Asked, CONFIG, INTENT, Intent, TENSORS};
 use relayops_intent::cascade::{Cascade, CascadeOptions};
 use relayops_intent::classifier::{Classifier, ClassifyOptions, Reading};
 use relayops_intent::loader::Loader;
@@ -14,6 +14,14 @@ use relayops_testkit::TinyQwen2;
 
 use super::runs;
 use super::tiny::{self, MESSAGES};
+
+/// What an adapter of this project says of itself.
+fn promise(files: &mut AdapterFiles) -> &mut Intent {
+    match &mut files.asked {
+        Asked::Intent(intent) => intent,
+        Asked::Given(_) => panic!("no intent.json"),
+    }
+}
 
 /// A tiny model and two adapters that were trained for it.
 struct Trained {
@@ -80,7 +88,8 @@ fn adapters_swap_on_a_loaded_base() {
                 _ => &none,
             };
             assert_eq!(&scores(&mut classifier), expected, "{name:?}");
-            let config = adapter.map_or_else(IntentConfig::default, |adapter| adapter.intent.config);
+            let config =
+                adapter.map_or_else(IntentConfig::default, |adapter| adapter.intent_config().clone());
             assert_eq!(*classifier.config(), config);
         }
     }
@@ -93,7 +102,7 @@ fn golden_answers_of_training_are_the_engines() {
         let adapter = trained.adapter(name);
         let mut classifier = trained.base(true);
         classifier.set_adapter(Some(&adapter), false).unwrap();
-        for vector in &adapter.intent.golden.vectors {
+        for vector in &adapter.intent().unwrap().golden.vectors {
             let Reading::Scored { scores, .. } = classifier.read(&vector.text, false).unwrap() else {
                 panic!()
             };
@@ -113,24 +122,31 @@ fn a_refused_adapter_changes_nothing() {
     classifier.set_adapter(Some(&first), false).unwrap();
     let before = scores(&mut classifier);
     let mut other_base = trained.adapter("second");
-    other_base.intent.base.sha256 = "0".repeat(64);
+    promise(&mut other_base).base.sha256 = "0".repeat(64);
     let mut untrue = trained.adapter("second");
-    untrue.intent.golden.vectors[1].log_probabilities[2] += 1.0;
+    promise(&mut untrue).golden.vectors[1].log_probabilities[2] += 1.0;
+    let mut unread = trained.adapter("second");
+    promise(&mut unread).golden.vectors[1].text = "a".repeat(2001);
     let mut damaged = trained.adapter("second");
     damaged.tensors.truncate(100);
     let mut unsayable = trained.adapter("second");
-    unsayable.intent.config.labels[1] = unsayable.intent.config.labels[0].clone();
+    promise(&mut unsayable).config.labels[1] = "billing".to_owned();
+    promise(&mut unsayable).config.labels[0] = "billing".to_owned();
     for (adapter, code) in [
         (&other_base, "wrong_base"),
         (&untrue, "golden_mismatch"),
+        (&unread, "golden_mismatch"),
         (&damaged, "invalid_config"),
         (&unsayable, "invalid_config"),
     ] {
         let error = classifier.set_adapter(Some(adapter), false).unwrap_err();
         assert_eq!(error.code(), code, "{error}");
         assert_eq!(scores(&mut classifier), before, "{code}");
-        assert_eq!(*classifier.config(), first.intent.config);
+        assert_eq!(*classifier.config(), *first.intent_config());
     }
+    // Beside its own base an adapter answers as it must, forced or not.
+    let error = classifier.set_adapter(Some(&untrue), true).unwrap_err();
+    assert_eq!(error.code(), "golden_mismatch", "{error}");
     classifier.set_adapter(Some(&other_base), true).unwrap();
     assert!(scores(&mut classifier) != before);
     // A base whose digest was not taken can't be told from another.
@@ -173,9 +189,29 @@ fn a_cascade_passes_adapters_to_its_last_stage() {
     }
     assert!(answers[0] != answers[5] && answers[5] != answers[10]);
     let mut other = trained.adapter("first");
-    other.intent.config.policy.always_escalate.clear();
+    promise(&mut other).config.policy.always_escalate.clear();
     let error = cascade.set_adapter(Some(&other), true).unwrap_err();
     assert_eq!((error.code(), error.to_string().contains("policy")), ("invalid_config", true), "{error}");
+}
+
+#[test]
+fn golden_answers_of_an_adapter_are_some_messages() {
+    let trained = Trained::new(&tiny::model());
+    let intent = promise(&mut trained.adapter("first")).clone();
+    let refused = |change: &dyn Fn(&mut Intent), field: &str| {
+        let mut intent = intent.clone();
+        change(&mut intent);
+        let error = Intent::from_json(&intent.to_json().unwrap()).unwrap_err();
+        assert_eq!(error.code(), "invalid_config");
+        assert!(error.to_string().starts_with(&format!("intent.json: golden.{field}: ")), "{error}");
+    };
+    refused(&|intent| intent.golden.vectors.clear(), "vectors");
+    refused(&|intent| intent.golden.vectors = vec![intent.golden.vectors[0].clone(); 65], "vectors");
+    refused(&|intent| intent.golden.vectors[1].text = " ".to_owned(), "vectors[1].text");
+    refused(&|intent| intent.golden.vectors[2].text = "a".repeat(2001), "vectors[2].text");
+    refused(&|intent| intent.golden.vectors[0].log_probabilities.clear(), "vectors[0].log_probabilities");
+    refused(&|intent| intent.golden.tolerance = 0.0, "tolerance");
+    refused(&|intent| intent.golden.tolerance_other_order = Some(-1.0), "tolerance_other_order");
 }
 
 #[test]
@@ -229,7 +265,7 @@ fn merged_and_unmerged_agree() {
         let sizes = relayops_intent::train::lora::Base::read(&trained.model).unwrap().sizes;
         let path = trained.folder.path().join("merged.gguf");
         merge(&trained.model, &files.adapter(&sizes).unwrap(), &path);
-        let mut merged = Loader::read_file(&path, files.intent.config.clone()).unwrap().finish().unwrap();
+        let mut merged = Loader::read_file(&path, files.intent_config().clone()).unwrap().finish().unwrap();
         let off = largest_difference(&scores(&mut unmerged), &scores(&mut merged));
         assert!(off < 1e-3, "{name}: {off}");
     }
@@ -243,7 +279,7 @@ fn an_adapter_of_a_hub_model_answers_as_trained() {
     let intent = runs::run(&base, "--epochs 1 --batch 8 --rate 1e-2 --rank 2", &out, false, None).unwrap();
     assert_eq!(intent.base.name, "base");
     let files = AdapterFiles::read(&out).unwrap();
-    assert_eq!(files.intent, intent);
+    assert_eq!(files.asked, Asked::Intent(intent));
     let sizes = relayops_intent::train::lora::Base::read(&base).unwrap().sizes;
     assert_eq!(files.adapter(&sizes).unwrap().paths.len(), 14);
 }
@@ -287,7 +323,7 @@ fn the_command_line_takes_adapters() {
     let recorded =
         ["eval", "--model", &model, "--adapter", &first, "--set", "dev", "--json", "--threshold", "0.7"];
     let result = printed(&[&recorded[..], &["--record"]].concat());
-    let intent = AdapterFiles::read(Path::new(&first)).unwrap().intent;
+    let intent = AdapterFiles::read(Path::new(&first)).unwrap().intent().unwrap().clone();
     assert_eq!(intent.figures[0]["accuracy"], result["accuracy"]);
     assert!(intent.figures[0]["set"] == "dev" && intent.figures[0].get("errors").is_none());
     assert!((intent.config.threshold - 0.7).abs() < 1e-6, "{}", intent.config.threshold);
@@ -302,7 +338,42 @@ fn the_command_line_takes_adapters() {
     assert!(cost.contains("% of a message's time") && cost.contains("n = 20 pairs"), "{cost}");
     let (code, _, error) = command(&["classify", "--model", &model, "--adapter", "/nowhere", "hi"]);
     assert_eq!(code, Some(1), "{error}");
-    assert!(error.contains("intent.json"), "{error}");
+    assert!(error.contains(CONFIG), "{error}");
+}
+
+#[test]
+fn an_adapter_from_elsewhere_is_asked_as_the_caller_says() {
+    let trained = Trained::new(&tiny::model());
+    let (model, first) = trained.paths();
+    let elsewhere = trained.folder.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    for file in [CONFIG, TENSORS] {
+        std::fs::copy(Path::new(&first).join(file), elsewhere.join(file)).unwrap();
+    }
+    let path = |name: &str, text: &str| {
+        let path = trained.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let own = trained.adapter("first").intent_config().clone();
+    let config = path("config.json", &serde_json::to_string(&own).unwrap());
+    let system = path("system.txt", &own.prompt.unwrap().system);
+    let there = ["classify", "--json", "--model", &model, "--adapter"];
+    let elsewhere = elsewhere.to_str().unwrap();
+    let (code, _, error) = command(&[&there[..], &[elsewhere, MESSAGES[0]]].concat());
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("no intent.json") && error.contains("--force-adapter"), "{error}");
+    let expected = printed(&[&there[..], &[&first, MESSAGES[0]]].concat());
+    let forced = [&there[..], &[elsewhere, "--force-adapter", MESSAGES[0]]].concat();
+    let given = printed(&[&forced[..], &["--config", &config]].concat());
+    assert_eq!(given["probabilities"], expected["probabilities"]);
+    // The same prompt; the temperature is the built-in one.
+    let prompted = printed(&[&forced[..], &["--system-prompt", &system]].concat());
+    assert_eq!(prompted["intent"], expected["intent"]);
+    assert!(prompted["probabilities"] != printed(&forced)["probabilities"]);
+    // One that brings its own is not asked otherwise.
+    let (code, _, error) = command(&[&there[..], &[&first, "--config", &config, "hi"]].concat());
+    assert!(code == Some(2) && error.contains("--config") && error.contains(INTENT), "{error}");
 }
 
 #[test]
