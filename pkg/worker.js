@@ -76,6 +76,9 @@ async function answer(request) {
     }
     case 'classify':
       return engine.classify(request.params.text, request.params.options);
+    case 'forget':
+      engine.forget();
+      return null;
     case 'info':
       return engine.info();
   }

@@ -212,6 +212,8 @@ export class IntentClassifier {
     return new Session(
       given.tokenConfidence ? (text, signal) => this.#ask(text, { ...given, signal }) : (text, signal) => this.#type(text, given, signal),
       (text, signal) => this.classify(text, /** @type {ClassifyOptions} */ ({ ...given, signal })),
+      // A Worker that is gone holds nothing.
+      () => void this.#client.request('forget', {}, {}).catch(() => {}),
     );
   }
 

@@ -108,6 +108,11 @@ export class Engine {
     }
   }
 
+  /** Nothing of any message is held afterwards. */
+  forget() {
+    this.#model().classifier.forget();
+  }
+
   /** @returns {import('../api.js').ModelInfo} */
   info() {
     const { wasm, classifier } = this.#model();

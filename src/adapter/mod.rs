@@ -8,6 +8,7 @@ mod config;
 mod intent;
 mod pattern;
 mod projection;
+mod targets;
 mod tensors;
 
 use std::collections::BTreeMap;
@@ -17,8 +18,9 @@ use crate::pack::IntentConfig;
 use crate::{IntentError, Result};
 
 pub use config::AdapterConfig;
-pub use intent::{BaseModel, Intent};
+pub use intent::{BaseModel, Digests, Intent};
 pub use projection::Projection;
+pub use targets::{Layers, Targets};
 pub use tensors::Precision;
 
 /// PEFT's configuration.
@@ -55,7 +57,7 @@ pub struct Adapter {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Asked {
     /// As its [`INTENT`] says.
-    Intent(Intent),
+    Intent(Box<Intent>),
     /// As the caller says: of an adapter from elsewhere, which has no [`INTENT`], so that neither its base nor what it
     /// must answer is known.
     Given(IntentConfig),
@@ -76,10 +78,15 @@ impl AdapterFiles {
     /// Takes the content of [`INTENT`], [`CONFIG`] and [`TENSORS`].
     ///
     /// # Errors
-    /// `invalid_config` naming the file, where it is larger than [`FILES`] allows, or the field.
+    /// `invalid_config` naming the file, where it is larger than [`FILES`] allows, or the field; `checksum` naming the
+    /// file that is not the one that [`INTENT`] knows.
     pub fn new(intent: &str, config: String, tensors: Vec<u8>) -> Result<Self> {
         check_sizes([intent.len(), config.len(), tensors.len()])?;
-        Ok(Self { asked: Asked::Intent(Intent::from_json(intent)?), config, tensors })
+        let intent = Intent::from_json(intent)?;
+        if let Some(files) = &intent.files {
+            files.check(Digests::of(&config, &tensors))?;
+        }
+        Ok(Self { asked: Asked::Intent(Box::new(intent)), config, tensors })
     }
 
     /// Takes the content of [`CONFIG`] and [`TENSORS`] of an adapter that has no [`INTENT`], and what it is asked.
@@ -124,7 +131,7 @@ impl AdapterFiles {
     #[must_use]
     pub fn intent(&self) -> Option<&Intent> {
         match &self.asked {
-            Asked::Intent(intent) => Some(intent),
+            Asked::Intent(intent) => Some(intent.as_ref()),
             Asked::Given(_) => None,
         }
     }
@@ -184,7 +191,7 @@ impl Adapter {
     pub fn read(config: &str, tensors: &[u8], sizes: &Qwen2Config) -> Result<Self> {
         let config = AdapterConfig::from_json(config)?;
         let adapter = tensors::read(tensors, &config, sizes)?;
-        config.check_targets(&adapter, sizes)?;
+        targets::check(&config, &adapter, sizes)?;
         Ok(adapter)
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
-use crate::adapter::{AdapterFiles, INTENT};
+use crate::adapter::{AdapterFiles, INTENT, TENSORS};
 use crate::baselines::Baseline;
 use crate::builtin;
 use crate::cascade::Cascade;
@@ -15,7 +15,7 @@ use crate::classifier::Classifier;
 use crate::eval::Evaluator;
 use crate::eval::identity::{FileIdentity, ModelIdentity, TrainedOn};
 use crate::loader::{Loader, PackLoader};
-use crate::pack::manifest::MANIFEST;
+use crate::pack::manifest::{MANIFEST, sha256};
 use crate::pack::{IntentConfig, Manifest, check_threshold};
 use crate::{IntentError, Result};
 
@@ -406,10 +406,16 @@ pub(super) fn evaluator(name: &str, title: &str, args: &ConfigArgs) -> Result<Ev
 fn identified(kind: Kind, args: &ConfigArgs) -> Result<(Classifier, ModelIdentity)> {
     match kind {
         Kind::File(path) => {
+            let adapter = args.adapter()?;
             let identity = ModelIdentity {
                 file: Some(FileIdentity::of(&path)?),
+                adapter: args.adapter_folder().zip(adapter.as_ref()).map(|(folder, files)| FileIdentity {
+                    path: folder.join(TENSORS).display().to_string(),
+                    bytes: files.tensors.len() as u64,
+                    sha256: sha256(&files.tensors),
+                }),
                 // A file does not say.
-                trained_on: args.adapter()?.and_then(|files| trained_on(&files.intent()?.training)),
+                trained_on: adapter.and_then(|files| trained_on(&files.intent()?.training)),
                 configuration: Some(args.describe()),
             };
             Ok((args.open(&path, false)?, identity))
@@ -432,6 +438,7 @@ fn pack_identity(pack: &Pack, loader: &PackLoader) -> ModelIdentity {
             bytes: manifest.total_bytes(),
             sha256: loader.identity().to_owned(),
         }),
+        adapter: None,
         trained_on: trained_on(&manifest.training),
         configuration: Some("the pack's".to_owned()),
     }

@@ -40,6 +40,9 @@ pub(super) struct PackArgs {
     /// Folder for the pack; made where it is missing.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Replace the pack that is in the folder, once the new one is whole.
+    #[arg(long)]
+    overwrite: bool,
     /// Name of the pack, which results show [default: compact for an encoder, else that of the base].
     #[arg(long)]
     name: Option<String>,
@@ -105,6 +108,7 @@ struct GroupSummary {
 }
 
 pub(super) fn run(args: &PackArgs) -> Result<ExitCode> {
+    packing::output::check(&args.out, args.overwrite)?;
     let summary = if is_encoder(Path::new(&args.base)) { pack_encoder(args)? } else { pack_decoder(args)? };
     if args.json {
         let json = serde_json::to_string(&summary).map_err(|error| IntentError::data("summary", error))?;
@@ -150,7 +154,7 @@ fn pack_encoder(args: &PackArgs) -> Result<Summary> {
         return Err(IntentError::argument(option, "is for Qwen2; an encoder's folder has its own"));
     }
     let packed = packing::pack(Path::new(&args.base), settings(args, COMPACT, Formats::default())?)?;
-    packed.write(&args.out)?;
+    packed.write(&args.out, args.overwrite)?;
     summary(&packed.manifest, &packed.groups, Some(packed.pieces))
 }
 
@@ -164,7 +168,7 @@ fn pack_decoder(args: &PackArgs) -> Result<Summary> {
     let settings = settings(args, &decoder::default_name(&base), Formats::decoder())?;
     let source = Source { base, adapter: adapter.as_ref(), forced: args.force_adapter, config };
     let bar = progress::bar(None, "{bar:40} {percent}%, {eta} left");
-    let written = decoder::pack(source, settings, &args.out, &mut |done, total| {
+    let written = decoder::pack(source, settings, &args.out, args.overwrite, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })?;

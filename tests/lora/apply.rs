@@ -215,6 +215,29 @@ fn golden_answers_of_an_adapter_are_some_messages() {
 }
 
 #[test]
+fn files_of_an_adapter_belong_together() {
+    let trained = Trained::new(&tiny::model());
+    let adapter = |name| trained.adapter(name);
+    let (first, second) = (adapter("first"), adapter("second"));
+    let json = first.intent().unwrap().to_json().unwrap();
+    let new = |config: &AdapterFiles, tensors: &AdapterFiles| {
+        AdapterFiles::new(&json, config.config.clone(), tensors.tensors.clone())
+    };
+    assert_eq!(new(&first, &first).unwrap(), first);
+    for (config, tensors, file) in [(&second, &first, CONFIG), (&first, &second, TENSORS)] {
+        let error = new(config, tensors).unwrap_err();
+        assert_eq!(error.code(), "checksum");
+        assert!(error.to_string().starts_with(file), "{error}");
+    }
+    // Adapters of before do not know.
+    let mut older = first.clone();
+    promise(&mut older).files = None;
+    let json = older.intent().unwrap().to_json().unwrap();
+    assert!(!json.contains(TENSORS), "{json}");
+    assert_eq!(AdapterFiles::new(&json, older.config.clone(), older.tensors.clone()).unwrap(), older);
+}
+
+#[test]
 fn files_of_an_adapter_are_bounded() {
     let trained = Trained::new(&tiny::model());
     let folder = trained.folder.path().join("first");
@@ -279,7 +302,7 @@ fn an_adapter_of_a_hub_model_answers_as_trained() {
     let intent = runs::run(&base, "--epochs 1 --batch 8 --rate 1e-2 --rank 2", &out, false, None).unwrap();
     assert_eq!(intent.base.name, "base");
     let files = AdapterFiles::read(&out).unwrap();
-    assert_eq!(files.asked, Asked::Intent(intent));
+    assert_eq!(files.asked, Asked::Intent(Box::new(intent)));
     let sizes = relayops_intent::train::lora::Base::read(&base).unwrap().sizes;
     assert_eq!(files.adapter(&sizes).unwrap().paths.len(), 14);
 }
@@ -327,8 +350,13 @@ fn the_command_line_takes_adapters() {
     assert_eq!(intent.figures[0]["accuracy"], result["accuracy"]);
     assert!(intent.figures[0]["set"] == "dev" && intent.figures[0].get("errors").is_none());
     assert!((intent.config.threshold - 0.7).abs() < 1e-6, "{}", intent.config.threshold);
+    assert_eq!(result["adapter"]["sha256"], intent.files.unwrap().tensors);
     let (code, _, error) = command(&["eval", "--model", &model, "--record", "--set", "dev"]);
     assert!(code == Some(2) && error.contains("--adapter"), "{error}");
+    for other in [&["--force-adapter"][..], &["--jsonl", "x.jsonl"]] {
+        let (code, _, error) = command(&[&recorded[..], &["--record"], other].concat());
+        assert!(code == Some(2) && error.contains("--record") && error.contains(other[0]), "{error}");
+    }
     let table = {
         let (code, out, error) = command(&["bench", "--model", &model, "--adapter", &first, "--rounds", "2"]);
         assert_eq!(code, Some(0), "{error}");
@@ -393,6 +421,9 @@ fn the_command_line_takes_cascades() {
     assert_eq!(result["intent"], *alone.intent);
     let (code, out, error) = command(&[&cascade[..], &[MESSAGES[0]]].concat());
     assert_eq!((code, &*out), (Some(0), "{\"intent\": \"reset_device\"}\n"), "{error}");
+    let (code, out, error) = command(&[&["bench", "--rounds", "1"], &cascade[1..]].concat());
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.lines().any(|line| line.starts_with("adapter ") && line.contains("without a cascade")), "{out}");
 }
 
 #[test]
@@ -405,15 +436,19 @@ fn eval_chooses_and_sweeps_the_thresholds_of_cascades() {
     assert!(compact.get("cascade").is_none() && both["cascade"]["stages"][1]["stage"] == "qwen2");
     for (result, stages) in [(compact, 1), (both, 2)] {
         let choice = &result["choice"];
-        assert_eq!((&choice["n"], &choice["chosen_on"]), (&291.into(), &"dev-calibrate".into()), "{choice}");
+        assert_eq!((&choice["n"], &choice["chosen_on"]), (&146.into(), &"dev.jsonl, ids 2 modulo 4".into()), "{choice}");
         assert_eq!(choice["figures"]["thresholds"].as_array().unwrap().len(), stages);
         assert!(choice["figures"]["unsafe_local_rate"].as_f64().unwrap() <= 0.01);
         assert!(choice["figures"]["unsafe_local_upper"].as_f64().unwrap() > 0.01);
+        // All of dev's first half are others.
+        let others = &result["not_chosen_on"];
+        assert_eq!((&others["n"], &others["unsafe_local"]), (&result["n"], &result["unsafe_local"]));
+        assert_eq!(others["unsafe_local_upper"], result["unsafe_local_upper"]);
     }
     let (code, out, error) =
         command(&[&models[..], &["--set", "dev", "--max-unsafe", "0.01", "--sweep"]].concat());
     assert_eq!(code, Some(0), "{error}");
-    for said in ["ms a message on average", "right of these", "thresholds in force", "chosen among 2704"] {
+    for said in ["ms a message on average", "right of these", "thresholds in force", "chosen among 2704", "not chosen on"] {
         assert!(out.contains(said), "{said}: {out}");
     }
 }
