@@ -69,7 +69,8 @@ fn remembering(
         weight_bytes: 0,
         prefix_tokens: 0,
     };
-    Classifier::new(Box::new(Scripted { info, place, asked: asked.clone(), forgot: forgot.clone() }), config).unwrap()
+    Classifier::new(Box::new(Scripted { info, place, asked: asked.clone(), forgot: forgot.clone() }), config)
+        .unwrap()
 }
 
 fn config(threshold: f32) -> IntentConfig {
@@ -94,8 +95,7 @@ fn classify(cascade: &mut Cascade, text: &str) -> Classification {
 #[test]
 fn every_stage_forgets_a_message_that_is_answered() {
     let [asked, forgot]: [[Arc<AtomicUsize>; 2]; 2] = Default::default();
-    let [first, second] =
-        [0, 1].map(|place| remembering(place, config(0.8), &asked[place], &forgot[place]));
+    let [first, second] = [0, 1].map(|place| remembering(place, config(0.8), &asked[place], &forgot[place]));
     let mut cascade = Cascade::from(first).followed_by(second.into()).unwrap();
     let counts = || forgot.each_ref().map(|count| count.swap(0, Ordering::Relaxed));
     // Answered by the first, by the second, and by none.

@@ -156,11 +156,14 @@ impl AdapterConfig {
     }
 
     fn check_numbers(&self) -> Result<()> {
-        let invalid = |field: &str, detail: String| Err(IntentError::config(format!("{CONFIG}: {field}"), detail));
+        let invalid =
+            |field: &str, detail: String| Err(IntentError::config(format!("{CONFIG}: {field}"), detail));
         if self.r == 0 {
             return invalid("r", "is 0".to_owned());
         }
-        for (field, patterns) in [("rank_pattern", &self.rank_pattern), ("alpha_pattern", &self.alpha_pattern)] {
+        for (field, patterns) in
+            [("rank_pattern", &self.rank_pattern), ("alpha_pattern", &self.alpha_pattern)]
+        {
             if patterns.len() > MAX_KEYS {
                 return invalid(field, format!("{} keys; at most {MAX_KEYS} are read", patterns.len()));
             }

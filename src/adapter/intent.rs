@@ -65,7 +65,11 @@ impl Digests {
         let files = [(CONFIG, &self.config, actual.config), (TENSORS, &self.tensors, actual.tensors)];
         for (file, expected, actual) in files {
             if *expected != actual {
-                return Err(IntentError::Checksum { file: file.to_owned(), expected: expected.clone(), actual });
+                return Err(IntentError::Checksum {
+                    file: file.to_owned(),
+                    expected: expected.clone(),
+                    actual,
+                });
             }
         }
         Ok(())
@@ -81,11 +85,20 @@ impl Intent {
         let intent: Self = serde_json::from_str(json).map_err(|error| IntentError::config(INTENT, error))?;
         intent.config.check().map_err(|error| IntentError::config(INTENT, error))?;
         let files = intent.files.as_ref();
-        let of_files = files.map(|files| [("files.adapter_config.json", &files.config), ("files.adapter_model.safetensors", &files.tensors)]);
-        let digests = [("base.sha256", &intent.base.sha256)].into_iter().chain(of_files.into_iter().flatten());
+        let of_files = files.map(|files| {
+            [
+                ("files.adapter_config.json", &files.config),
+                ("files.adapter_model.safetensors", &files.tensors),
+            ]
+        });
+        let digests =
+            [("base.sha256", &intent.base.sha256)].into_iter().chain(of_files.into_iter().flatten());
         for (field, digest) in digests {
             if !is_sha256(digest) {
-                return Err(IntentError::config(format!("{INTENT}: {field}"), "is not 64 lower-case hex digits"));
+                return Err(IntentError::config(
+                    format!("{INTENT}: {field}"),
+                    "is not 64 lower-case hex digits",
+                ));
             }
         }
         let golden = intent.golden.check(intent.config.labels.len());

@@ -131,9 +131,8 @@ fn named(config: &AdapterConfig, sizes: &Qwen2Config) -> Result<BTreeSet<Place>>
         targets => Matcher::new("target_modules", targets)?,
     };
     if let Matcher::Names(names) = &wanted {
-        let is_in_vain = |name: &&String| {
-            !modules.iter().any(|(_, module)| module == *name || is_end(module, name))
-        };
+        let is_in_vain =
+            |name: &&String| !modules.iter().any(|(_, module)| module == *name || is_end(module, name));
         if let Some(name) = names.iter().find(is_in_vain) {
             let all = Projection::ALL.map(Projection::name).join(", ");
             let detail = format!("{name:?} is no matrix of the {} layers; those are {all}", sizes.layers);

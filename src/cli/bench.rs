@@ -70,7 +70,9 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     match args.config.adapter()? {
         Some(files) if classifier.depth() == 1 => adapter_cost(&mut classifier, &files, args)?,
         // Most messages do not come to it, and whether they do depends on the adapter's prompt.
-        Some(_) => say("adapter        its cost is measured without a cascade: --model with what --then names")?,
+        Some(_) => {
+            say("adapter        its cost is measured without a cascade: --model with what --then names")?
+        }
         None => {}
     }
     Ok(ExitCode::SUCCESS)

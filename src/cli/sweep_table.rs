@@ -34,7 +34,10 @@ pub(super) fn render(results: &[Evaluation]) -> String {
 fn not_chosen_on(result: &Evaluation) -> Option<String> {
     let NotChosenOn { n, figures } = result.not_chosen_on.as_ref()?;
     let (model, set, of) = (&result.model, &result.set, result.n);
-    Some(format!("{model}, {set}: on {n} of {of} messages, which they were not chosen on\n{}", rows([figures])))
+    Some(format!(
+        "{model}, {set}: on {n} of {of} messages, which they were not chosen on\n{}",
+        rows([figures])
+    ))
 }
 
 fn stages(cascade: &CascadeFigures) -> String {

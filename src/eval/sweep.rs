@@ -179,7 +179,11 @@ pub fn at(
 ///
 /// # Errors
 /// As [`Evaluator::answers`].
-pub fn not_chosen_on(evaluator: &Evaluator, set: &EvalSet, bootstrap: Bootstrap) -> Result<Option<NotChosenOn>> {
+pub fn not_chosen_on(
+    evaluator: &Evaluator,
+    set: &EvalSet,
+    bootstrap: Bootstrap,
+) -> Result<Option<NotChosenOn>> {
     let Some(choice) = evaluator.choice().filter(|choice| choice.found) else { return Ok(None) };
     let others = set.messages.iter().filter(|message| !choice.texts.contains(&message.text));
     let others = EvalSet { name: set.name.clone(), messages: others.cloned().collect() };

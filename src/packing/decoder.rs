@@ -101,7 +101,8 @@ pub fn pack(
     drop(base);
     let files = shards.finish()?;
     let golden = ask(output.path(), &files, &config)?;
-    let training = adapter.and_then(AdapterFiles::intent).map_or(Json::Null, |intent| intent.training.clone());
+    let training =
+        adapter.and_then(AdapterFiles::intent).map_or(Json::Null, |intent| intent.training.clone());
     let parts = Parts { origin, config, threshold_from, files, golden, training };
     let manifest = parts.manifest(settings)?;
     output.finish(&manifest)?;

@@ -52,7 +52,8 @@ impl Output {
         }
         for name in manifest.files.iter().map(|file| &*file.path).chain([MANIFEST]) {
             let to = self.folder.join(name);
-            std::fs::rename(self.path().join(name), &to).map_err(|error| IntentError::io(to.display(), error))?;
+            std::fs::rename(self.path().join(name), &to)
+                .map_err(|error| IntentError::io(to.display(), error))?;
         }
         self.temporary.close().map_err(|error| IntentError::io(self.folder.display(), error))
     }
@@ -90,7 +91,9 @@ fn earlier(folder: &Path) -> Result<Vec<PackFile>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         json => json.map_err(|error| IntentError::io(path.display(), error))?,
     };
-    let foreign = |error| IntentError::argument("--out", format!("{} is there and is no pack's: {error}", path.display()));
+    let foreign = |error| {
+        IntentError::argument("--out", format!("{} is there and is no pack's: {error}", path.display()))
+    };
     Manifest::from_json(&json).map(|manifest| manifest.files).map_err(foreign)
 }
 

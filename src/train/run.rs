@@ -173,7 +173,8 @@ impl<'a, T: Task> Run<'a, T> {
         let schedule = Schedule::new(settings.epochs * task.steps(), settings.warmup, settings.decay);
         let optimizer = Optimizer::new(settings.optimizer.clone(), parameters)?;
         let checkpoint = folder.join(CHECKPOINT);
-        let device = parameters.iter().next().map_or(Device::Cpu, |parameter| parameter.value.device().clone());
+        let device =
+            parameters.iter().next().map_or(Device::Cpu, |parameter| parameter.value.device().clone());
         let read = if resume { Some(Checkpoint::read(&checkpoint, &device)?) } else { None };
         let state = match &read {
             Some(read) => same_run(&read.state, &settings.run)?,

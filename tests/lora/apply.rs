@@ -423,7 +423,10 @@ fn the_command_line_takes_cascades() {
     assert_eq!((code, &*out), (Some(0), "{\"intent\": \"reset_device\"}\n"), "{error}");
     let (code, out, error) = command(&[&["bench", "--rounds", "1"], &cascade[1..]].concat());
     assert_eq!(code, Some(0), "{error}");
-    assert!(out.lines().any(|line| line.starts_with("adapter ") && line.contains("without a cascade")), "{out}");
+    assert!(
+        out.lines().any(|line| line.starts_with("adapter ") && line.contains("without a cascade")),
+        "{out}"
+    );
 }
 
 #[test]
@@ -436,7 +439,11 @@ fn eval_chooses_and_sweeps_the_thresholds_of_cascades() {
     assert!(compact.get("cascade").is_none() && both["cascade"]["stages"][1]["stage"] == "qwen2");
     for (result, stages) in [(compact, 1), (both, 2)] {
         let choice = &result["choice"];
-        assert_eq!((&choice["n"], &choice["chosen_on"]), (&146.into(), &"dev.jsonl, ids 2 modulo 4".into()), "{choice}");
+        assert_eq!(
+            (&choice["n"], &choice["chosen_on"]),
+            (&146.into(), &"dev.jsonl, ids 2 modulo 4".into()),
+            "{choice}"
+        );
         assert_eq!(choice["figures"]["thresholds"].as_array().unwrap().len(), stages);
         assert!(choice["figures"]["unsafe_local_rate"].as_f64().unwrap() <= 0.01);
         assert!(choice["figures"]["unsafe_local_upper"].as_f64().unwrap() > 0.01);
@@ -448,7 +455,13 @@ fn eval_chooses_and_sweeps_the_thresholds_of_cascades() {
     let (code, out, error) =
         command(&[&models[..], &["--set", "dev", "--max-unsafe", "0.01", "--sweep"]].concat());
     assert_eq!(code, Some(0), "{error}");
-    for said in ["ms a message on average", "right of these", "thresholds in force", "chosen among 2704", "not chosen on"] {
+    for said in [
+        "ms a message on average",
+        "right of these",
+        "thresholds in force",
+        "chosen among 2704",
+        "not chosen on",
+    ] {
         assert!(out.contains(said), "{said}: {out}");
     }
 }

@@ -446,15 +446,21 @@ fn an_earlier_pack_stays_until_a_new_one_is_whole() {
     let error = packed(settings("q8_0"), false).unwrap_err();
     assert!(error.to_string().starts_with("--out: ") && error.to_string().contains("--overwrite"), "{error}");
     // Fails after its tensors.
-    let failing = Settings { origin: Some(Origin { sha256: "0".to_owned(), ..origin() }), ..settings("q8_0") };
+    let failing =
+        Settings { origin: Some(Origin { sha256: "0".to_owned(), ..origin() }), ..settings("q8_0") };
     assert_eq!(packed(failing, true).unwrap_err().code(), "invalid_pack");
     assert!(content(&case.out()) == first, "what was there is as it was");
     packed(settings("q8_0"), true).unwrap();
     let names: Vec<String> = content(&case.out()).into_keys().collect();
-    assert!(names.len() == 2 && names[0].ends_with("model.gguf") && names[1].ends_with("pack.json"), "{names:?}");
+    assert!(
+        names.len() == 2 && names[0].ends_with("model.gguf") && names[1].ends_with("pack.json"),
+        "{names:?}"
+    );
     case.load(false);
     // What is of no pack is not replaced.
-    for (file, removed) in [("model-000.gguf-part", ""), ("model.gguf", "pack.json"), ("pack.json", "model.gguf")] {
+    for (file, removed) in
+        [("model-000.gguf-part", ""), ("model.gguf", "pack.json"), ("pack.json", "model.gguf")]
+    {
         std::fs::write(case.out().join(file), "someone's").unwrap();
         let _ = std::fs::remove_file(case.out().join(removed));
         let error = packed(settings("q8_0"), true).unwrap_err();

@@ -95,7 +95,8 @@ impl Base {
     /// What `--base` took, as somebody else can write it: the catalog's name, else that of the file or folder.
     #[must_use]
     pub fn argument(&self) -> String {
-        let file = self.file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let file =
+            self.file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         known(&self.sha256).map(|known| known.name.into_owned()).or(file).unwrap_or_else(|| self.name.clone())
     }
 

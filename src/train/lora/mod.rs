@@ -158,7 +158,8 @@ fn paths_of(base: &Base, hyper: &Hyperparameters) -> Result<Paths> {
     for target in &hyper.targets {
         let [out, width] = target.shape(&base.sizes);
         if hyper.rank > out.min(width) {
-            let detail = format!("{} is more than {target} of {} has: {out} times {width}", hyper.rank, base.name);
+            let detail =
+                format!("{} is more than {target} of {} has: {out} times {width}", hyper.rank, base.name);
             return Err(IntentError::argument("--rank", detail));
         }
     }

@@ -87,7 +87,15 @@ impl Finished<'_> {
         let paths = self.network.paths();
         let layers = (paths.first_layer > 0)
             .then(|| (paths.first_layer..self.network.config().layers).collect::<Vec<usize>>());
-        AdapterConfig::uniform(&self.base.repository(), rank, alpha, dropout, rslora, &paths.projections, layers)
+        AdapterConfig::uniform(
+            &self.base.repository(),
+            rank,
+            alpha,
+            dropout,
+            rslora,
+            &paths.projections,
+            layers,
+        )
     }
 
     fn base_model(&self) -> BaseModel {

@@ -83,7 +83,12 @@ fn matrix(
 }
 
 /// Vectors behind each other; `len` in all.
-pub(super) fn vector(gguf: &mut Gguf, names: &[String], len: usize, device: &Device) -> crate::Result<Tensor> {
+pub(super) fn vector(
+    gguf: &mut Gguf,
+    names: &[String],
+    len: usize,
+    device: &Device,
+) -> crate::Result<Tensor> {
     let mut values = Vec::with_capacity(len);
     for name in names {
         let rows = gguf.tensors.get(name).map_or(len, QuantMatrix::cols);
