@@ -242,6 +242,28 @@ fn fields_that_ask_for_more_are_refused_by_name() {
         assert_eq!(error.code(), "unsupported_model", "{field} {value}: {error}");
         assert!(error.to_string().starts_with(&format!("adapter_config.json: {field}: ")), "{error}");
     }
+    let mut missing: Value = serde_json::from_str(&config).unwrap();
+    missing.as_object_mut().unwrap().remove("lora_alpha");
+    let error = Adapter::read(&missing.to_string(), &bytes, &sizes).unwrap_err();
+    assert!(error.to_string().contains("lora_alpha"), "{error}");
+    // What changes nothing is not refused, known or not.
+    let mut neutral: Value = serde_json::from_str(&config).unwrap();
+    for (field, value) in
+        [("use_dora", json!(false)), ("modules_to_save", json!([])), ("of_tomorrow", json!(3))]
+    {
+        neutral[field] = value;
+    }
+    for field in ["rank_pattern", "alpha_pattern", "use_rslora", "exclude_modules", "layers_to_transform"] {
+        neutral[field] = Value::Null;
+    }
+    Adapter::read(&neutral.to_string(), &bytes, &sizes).unwrap();
+}
+
+#[test]
+fn fields_that_can_not_be_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let sizes = *model(folder.path()).config();
+    let (config, bytes) = files("plain");
     for (field, value) in [
         ("r", json!(0)),
         ("rank_pattern", json!({"q_proj": 0})),
@@ -262,21 +284,6 @@ fn fields_that_ask_for_more_are_refused_by_name() {
         assert_eq!(error.code(), "invalid_config", "{error}");
         assert!(error.to_string().contains(field), "{error}");
     }
-    let mut missing: Value = serde_json::from_str(&config).unwrap();
-    missing.as_object_mut().unwrap().remove("lora_alpha");
-    let error = Adapter::read(&missing.to_string(), &bytes, &sizes).unwrap_err();
-    assert!(error.to_string().contains("lora_alpha"), "{error}");
-    // What changes nothing is not refused, known or not.
-    let mut neutral: Value = serde_json::from_str(&config).unwrap();
-    for (field, value) in
-        [("use_dora", json!(false)), ("modules_to_save", json!([])), ("of_tomorrow", json!(3))]
-    {
-        neutral[field] = value;
-    }
-    for field in ["rank_pattern", "alpha_pattern", "use_rslora", "exclude_modules", "layers_to_transform"] {
-        neutral[field] = Value::Null;
-    }
-    Adapter::read(&neutral.to_string(), &bytes, &sizes).unwrap();
 }
 
 /// What the plain adapter's configuration, changed, is read as: whether it names just the paths whose tensors are left.
