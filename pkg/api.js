@@ -25,7 +25,8 @@
  */
 
 /**
- * Files of an adapter by name: `adapter_config.json`, `adapter_model.safetensors`, `intent.json`.
+ * Files of an adapter by name: `adapter_config.json`, `adapter_model.safetensors`, and `intent.json`
+ * where it has one.
  *
  * @typedef {Record<string, Blob | ArrayBuffer | Uint8Array<ArrayBuffer>>} AdapterFiles
  */
@@ -74,8 +75,10 @@
  * @typedef {object} SetAdapterOptions
  * @property {(progress: LoadProgress) => void} [onProgress]
  * @property {AbortSignal} [signal] Ends the transfer; everything is as it was then.
- * @property {boolean} [force] Use the adapter although it was trained for another base; its golden
- *   answers are not asked then.
+ * @property {boolean} [force] Use the adapter although it was trained for another base, whose golden
+ *   answers are not asked then, or for one that is not known: one without `intent.json`.
+ * @property {object} [config] For an adapter without `intent.json`: labels, prompt pieces,
+ *   temperature, threshold and policy; the built-in ones where it is omitted.
  */
 
 /**

@@ -19,7 +19,7 @@ export const ERROR_CODES = Object.freeze({
   invalid_config: 'Labels, prompt pieces, temperature or policy that cannot work; the message names the field.',
   invalid_pack: 'A pack’s manifest breaks its format, or its files are not what it says; the message names the field.',
   golden_mismatch: 'What runs here does not answer the pack’s golden messages as it must; the message names the backend.',
-  wrong_base: 'The adapter was trained for another base than the one that is loaded.',
+  wrong_base: 'The adapter was trained for another base than the one that is loaded, or does not say for which.',
   invalid_data: 'A data set breaks its rules; only the command line meets it.',
   tokenizer: 'The tokenizer cannot be built, or it failed on a text.',
   out_of_memory: 'An allocation was refused.',

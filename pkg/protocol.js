@@ -57,7 +57,8 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * @property {{ params: { text: string, score: boolean, thresholds: number[] }, value: ClassifyResult | null }} type
  *   A message while it is typed: without `score` only what its score will take is made ready, and the
  *   answer is `null`, unless it costs nothing to say more.
- * @property {{ params: { adapter: AdapterSource | null, force: boolean }, value: null }} setAdapter
+ * @property {{ params: {}, value: null }} forget What is held of messages that were typed.
+ * @property {{ params: { adapter: AdapterSource | null, config?: string, force: boolean }, value: null }} setAdapter
  * @property {{ params: {}, value: ModelInfo }} info
  */
 

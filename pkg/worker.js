@@ -65,9 +65,9 @@ async function answer(request) {
       return null;
     }
     case 'setAdapter': {
-      const { adapter, force } = request.params;
+      const { adapter, ...how } = request.params;
       const report = (/** @type {import('./api.js').LoadProgress} */ progress) => post({ type: 'progress', id, progress });
-      await cancellable(id, (signal) => engine.setAdapter(adapter, force, signal, report));
+      await cancellable(id, (signal) => engine.setAdapter(adapter, how, signal, report));
       return null;
     }
     case 'type': {
@@ -76,6 +76,9 @@ async function answer(request) {
     }
     case 'classify':
       return engine.classify(request.params.text, request.params.options);
+    case 'forget':
+      engine.forget();
+      return null;
     case 'info':
       return engine.info();
   }

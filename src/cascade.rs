@@ -138,11 +138,18 @@ impl Cascade {
     }
 
     /// Classifies one message, asking no stage after a final answer. A failure of a stage is no answer: the next one is
-    /// asked; that of the last one is `unknown`, escalated, with the error's code as the reason.
+    /// asked; that of the last one is `unknown`, escalated, with the error's code as the reason. Every stage then forgets
+    /// what it held of messages, also one that was not asked.
     ///
     /// # Errors
     /// `empty_message` and `invalid_argument`: the caller's own mistakes.
     pub fn classify(&mut self, text: &str, options: &CascadeOptions) -> Result<Classification> {
+        let result = self.classify_holding(text, options);
+        self.forget();
+        result
+    }
+
+    fn classify_holding(&mut self, text: &str, options: &CascadeOptions) -> Result<Classification> {
         let start = Instant::now();
         let thresholds = self.thresholds(&options.thresholds)?;
         let mut readings = Vec::with_capacity(thresholds.len());

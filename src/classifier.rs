@@ -51,8 +51,9 @@ pub trait LabelModel {
     /// everything is as it was.
     ///
     /// # Errors
-    /// `unavailable` for a model that takes none; `wrong_base` for an adapter of another base and `golden_mismatch`
-    /// where it does not answer as it must, unless `forced`; and those of its files.
+    /// `unavailable` for a model that takes none; `wrong_base` for an adapter of another base, or of one that is
+    /// not known, unless `forced`; `golden_mismatch` where beside its own base it does not answer as it must; and those
+    /// of its files.
     fn set_adapter(
         &mut self,
         adapter: Option<&AdapterFiles>,
@@ -307,7 +308,7 @@ impl Classifier {
     /// The configuration that is in force beside an adapter, or without any.
     #[must_use]
     pub fn config_with<'a>(&'a self, adapter: Option<&'a AdapterFiles>) -> &'a IntentConfig {
-        adapter.map_or(&self.own, |adapter| &adapter.intent.config)
+        adapter.map_or(&self.own, |adapter| adapter.intent_config())
     }
 
     /// Puts an adapter beside the loaded weights, with its labels, prompt, calibration and policy; none takes it away.

@@ -96,6 +96,12 @@ pub enum IntentError {
         /// That of the base here, hex, or that it is not known.
         actual: String,
     },
+    /// `wrong_base`: nothing says which base an adapter was trained for.
+    #[error(
+        "the adapter has no intent.json, so the base that it was trained for is not known: it is taken only when forced \
+         (--force-adapter, in JavaScript force: true)"
+    )]
+    UnknownBase,
     /// `invalid_data`: a data file, or what is made of it, breaks a rule that it is checked for.
     #[error("{place}: {detail}")]
     InvalidData {
@@ -169,7 +175,7 @@ impl IntentError {
             Self::InvalidConfig { .. } => "invalid_config",
             Self::InvalidPack { .. } => "invalid_pack",
             Self::GoldenMismatch { .. } => "golden_mismatch",
-            Self::WrongBase { .. } => "wrong_base",
+            Self::WrongBase { .. } | Self::UnknownBase => "wrong_base",
             Self::InvalidData { .. } => "invalid_data",
             Self::Tokenizer(_) => "tokenizer",
             Self::OutOfMemory { .. } => "out_of_memory",

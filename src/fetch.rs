@@ -60,6 +60,20 @@ pub const CATALOG: [Artifact; 2] = [
     },
 ];
 
+impl Artifact {
+    /// The hub's repository of the model before it was quantized.
+    #[must_use]
+    pub fn unquantized(&self) -> &str {
+        self.repo.strip_suffix("-GGUF").unwrap_or(&self.repo)
+    }
+}
+
+/// The catalog's entry with that digest.
+#[must_use]
+pub fn known(sha256: &str) -> Option<Artifact> {
+    CATALOG.into_iter().find(|artifact| artifact.sha256 == sha256)
+}
+
 /// The catalog's entry called `name`.
 ///
 /// # Errors

@@ -53,6 +53,7 @@ pub mod gguf;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod hub;
 pub mod loader;
+mod memory;
 pub mod message;
 pub mod model;
 pub mod pack;

@@ -27,15 +27,18 @@ pub fn max_message_chars() -> usize {
 struct AdapterFile {
     name: &'static str,
     max_bytes: u64,
+    optional: bool,
 }
 
-/// The files of an adapter, in the order in which [`Classifier::set_adapter`] takes them: `[{ name, max_bytes }]`.
+/// The files of an adapter, in the order in which [`Classifier::set_adapter`] takes them:
+/// `[{ name, max_bytes, optional }]`.
 ///
 /// # Errors
 /// Only where the object can't be made.
 #[wasm_bindgen]
 pub fn adapter_files() -> Result<JsValue, JsValue> {
-    to_object(&adapter::FILES.map(|(name, max_bytes)| AdapterFile { name, max_bytes }))
+    let file = |(name, max_bytes)| AdapterFile { name, max_bytes, optional: name == adapter::INTENT };
+    to_object(&adapter::FILES.map(file))
 }
 
 /// Takes the bytes of a model file in order and builds a classifier.
@@ -260,20 +263,32 @@ impl Classifier {
         self.0.forget();
     }
 
-    /// Puts an adapter beside the weights of the last stage; `forced` also beside another base than its own. The
-    /// arguments are the contents of its files.
+    /// Puts an adapter beside the weights of the last stage; `forced` also beside another base than its own. `intent`,
+    /// `config` and `tensors` are the contents of its files. `given` is a configuration for an adapter without
+    /// `intent`, the built-in one where there is neither.
     ///
     /// # Errors
-    /// Those of the files, `wrong_base`, `golden_mismatch`, `unavailable`; everything is as it was then.
+    /// Those of the files, `invalid_argument`, `wrong_base`, `golden_mismatch`, `unavailable`; everything is as it was
+    /// then.
     pub fn set_adapter(
         &mut self,
-        intent: &str,
+        intent: Option<String>,
         config: String,
         tensors: Vec<u8>,
+        given: Option<String>,
         forced: bool,
     ) -> Result<(), JsValue> {
-        let files = AdapterFiles::new(intent, config, tensors).map_err(to_js)?;
-        self.0.set_adapter(Some(&files), forced).map_err(to_js)
+        let files = match (intent, given) {
+            (Some(intent), None) => AdapterFiles::new(&intent, config, tensors),
+            (Some(_), Some(_)) => Err(IntentError::argument(
+                "config",
+                format!("the adapter brings its own: {}", adapter::INTENT),
+            )),
+            (None, given) => given
+                .map_or_else(|| Ok(IntentConfig::default()), |json| IntentConfig::from_json(&json))
+                .and_then(|given| AdapterFiles::from_elsewhere(given, config, tensors)),
+        };
+        self.0.set_adapter(Some(&files.map_err(to_js)?), forced).map_err(to_js)
     }
 
     /// Takes the adapter away.

@@ -22,9 +22,14 @@ struct Scripted {
     info: ModelInfo,
     place: usize,
     asked: Arc<AtomicUsize>,
+    forgot: Arc<AtomicUsize>,
 }
 
 impl LabelModel for Scripted {
+    fn forget(&mut self) {
+        self.forgot.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let words: Vec<&str> = text.split(' ').skip(2 * self.place).collect();
@@ -46,6 +51,15 @@ impl LabelModel for Scripted {
 }
 
 fn stage(place: usize, config: IntentConfig, asked: &Arc<AtomicUsize>) -> Classifier {
+    remembering(place, config, asked, &Arc::default())
+}
+
+fn remembering(
+    place: usize,
+    config: IntentConfig,
+    asked: &Arc<AtomicUsize>,
+    forgot: &Arc<AtomicUsize>,
+) -> Classifier {
     let info = ModelInfo {
         stage: ["first", "second"][place].to_owned(),
         architecture: "script".to_owned(),
@@ -55,7 +69,8 @@ fn stage(place: usize, config: IntentConfig, asked: &Arc<AtomicUsize>) -> Classi
         weight_bytes: 0,
         prefix_tokens: 0,
     };
-    Classifier::new(Box::new(Scripted { info, place, asked: asked.clone() }), config).unwrap()
+    Classifier::new(Box::new(Scripted { info, place, asked: asked.clone(), forgot: forgot.clone() }), config)
+        .unwrap()
 }
 
 fn config(threshold: f32) -> IntentConfig {
@@ -75,6 +90,19 @@ fn asked(counts: &[Arc<AtomicUsize>; 2]) -> [usize; 2] {
 
 fn classify(cascade: &mut Cascade, text: &str) -> Classification {
     cascade.classify(text, &CascadeOptions::default()).unwrap()
+}
+
+#[test]
+fn every_stage_forgets_a_message_that_is_answered() {
+    let [asked, forgot]: [[Arc<AtomicUsize>; 2]; 2] = Default::default();
+    let [first, second] = [0, 1].map(|place| remembering(place, config(0.8), &asked[place], &forgot[place]));
+    let mut cascade = Cascade::from(first).followed_by(second.into()).unwrap();
+    let counts = || forgot.each_ref().map(|count| count.swap(0, Ordering::Relaxed));
+    // Answered by the first, by the second, and by none.
+    for text in ["0 0.9 2 0.9", "0 0.7 2 0.9", " "] {
+        let _ = cascade.classify(text, &CascadeOptions::default());
+        assert!(counts().iter().all(|count| *count > 0), "{text:?}");
+    }
 }
 
 #[test]
@@ -276,6 +304,25 @@ fn thresholds_are_chosen_as_by_hand() {
         assert_eq!((e.gate.unsafe_local, e.gate.choice.as_ref()), (unsafe_local, Some(&choice)));
         assert!(e.sweep.is_empty());
     }
+}
+
+#[test]
+fn what_was_chosen_is_judged_by_other_messages() {
+    let sample = set(&TEXTS);
+    let (mut evaluator, _) = evaluator(&sample);
+    evaluator.choose(&sample, 0.0).unwrap();
+    // Two that were chosen on, and three others, of which one that must escalate stays.
+    let others = [("0 0.95 0 0.9", "billing"), ("3 0.96 0 0.9", "billing"), ("4 0.95 0 0.9", "greeting")];
+    let judged = set(&[&TEXTS[..2], &others[..]].concat());
+    evaluator.read(&judged.messages, || ()).unwrap();
+    let e = evaluate(&evaluator, &judged, Options::default()).unwrap();
+    let figures = e.not_chosen_on.as_ref().unwrap();
+    assert_eq!((figures.n, e.n), (3, 5));
+    assert_eq!((figures.figures.unsafe_local, figures.figures.must_escalate), (1, 2));
+    assert_eq!(figures.figures.unsafe_local_upper, Some(upper_bound(1, 2, 0.05)));
+    assert_eq!(figures.figures.thresholds, evaluator.thresholds());
+    let e = evaluate(&evaluator, &sample, Options::default()).unwrap();
+    assert!(e.not_chosen_on.is_none(), "there are no others");
 }
 
 #[test]

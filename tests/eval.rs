@@ -208,7 +208,8 @@ fn results_say_which_model_it_was() {
     std::fs::write(&path, "abc").unwrap();
     let file = FileIdentity::of(&path).unwrap();
     let identity = ModelIdentity {
-        file: Some(file),
+        file: Some(file.clone()),
+        adapter: Some(FileIdentity { sha256: "0123abcd".repeat(8), ..file }),
         trained_on: Some(TrainedOn { data: "the <b>train</b> part".to_owned(), extra: true }),
         configuration: Some("pack.json".to_owned()),
     };
@@ -222,7 +223,12 @@ fn results_say_which_model_it_was() {
     assert_eq!(json["file"]["sha256"], abc);
     assert_eq!(json["trained_on"], serde_json::json!({ "data": "the <b>train</b> part", "extra": true }));
     let html = report::html(&[known], &[]).unwrap();
-    for said in [abc, "the &lt;b&gt;train&lt;/b&gt; part, with extra.jsonl", "configuration: pack.json"] {
+    for said in [
+        abc,
+        &*format!("adapter SHA-256 {}", "0123abcd".repeat(8)),
+        "the &lt;b&gt;train&lt;/b&gt; part, with extra.jsonl",
+        "configuration: pack.json",
+    ] {
         assert!(html.contains(said), "{said}");
     }
     assert_eq!(FileIdentity::of(&folder.path().join("none")).unwrap_err().code(), "io");

@@ -68,7 +68,7 @@ fn log_probabilities(classifier: &mut Classifier, text: &str) -> Vec<f32> {
 fn a_written_pack_answers_as_its_file_does() {
     let packed = tiny();
     let folder = tempfile::tempdir().unwrap();
-    packed.write(folder.path()).unwrap();
+    packed.write(folder.path(), false).unwrap();
     let loader = PackLoader::read_folder(folder.path()).unwrap();
     assert_eq!(loader.identity(), sha256(&std::fs::read(folder.path().join("pack.json")).unwrap()));
     assert_eq!(*loader.manifest(), packed.manifest);
@@ -483,7 +483,7 @@ fn the_command_makes_a_pack_that_classify_and_bench_take() {
     assert_eq!(manifest["figures"], json!([{ "n": 3, "accuracy": 0.5 }]));
     assert_eq!(manifest["name"], "compact");
     assert!(manifest["command"].as_str().unwrap().contains("--prune-vocabulary"));
-    let (_, stdout, _) = run(&[&arguments[..], &["--json"]].concat());
+    let (_, stdout, _) = run(&[&arguments[..], &["--overwrite", "--json"]].concat());
     let summary: Value = serde_json::from_str(&stdout).unwrap();
     let written = std::fs::read(folder.path().join("out/pack.json")).unwrap();
     assert_eq!(summary["identity"], sha256(&written));

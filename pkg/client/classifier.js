@@ -45,7 +45,7 @@ const PAUSE_MS = 150;
 
 const MODEL_OPTIONS = /** @type {const} */ (['pack', 'config', 'adapter']);
 const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'escalation', 'cache', 'afterCrash', 'onProgress', 'signal', 'threshold']);
-const ADAPTER_OPTIONS = /** @type {const} */ (['onProgress', 'signal', 'force']);
+const ADAPTER_OPTIONS = /** @type {const} */ (['onProgress', 'signal', 'force', 'config']);
 const SESSION_OPTIONS = /** @type {const} */ (['tokenConfidence', 'threshold']);
 const CLASSIFY_OPTIONS = /** @type {const} */ (['signal', ...SESSION_OPTIONS]);
 const BATCH_OPTIONS = /** @type {const} */ ([...CLASSIFY_OPTIONS, 'onProgress']);
@@ -217,6 +217,8 @@ export class IntentClassifier {
         ? (text, signal) => this.#ask(text, engineOptions, signal)
         : (text, signal) => this.#type(text, engineOptions.thresholds ?? [], signal),
       (text, signal) => this.classify(text, /** @type {ClassifyOptions} */ ({ ...given, signal })),
+      // A Worker that is gone holds nothing.
+      () => void this.#client.request('forget', {}, {}).catch(() => {}),
     );
   }
 
@@ -281,8 +283,10 @@ export class IntentClassifier {
     const signal = checkSignal(given.signal);
     const onProgress = checkProgress(given.onProgress);
     const force = checkFlag(given.force, 'force');
+    const config = checkConfig(given.config, 'config');
     const source = adapter === null ? null : openAdapter(adapter, 'adapter');
-    await this.#client.request('setAdapter', { adapter: source, force }, { signal, onProgress, cancels: true });
+    const params = { adapter: source, force, ...(config !== undefined && { config }) };
+    await this.#client.request('setAdapter', params, { signal, onProgress, cancels: true });
   }
 
   /**

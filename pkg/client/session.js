@@ -20,6 +20,8 @@ export class Session {
   #ask;
   /** @type {Ask} */
   #decide;
+  /** @type {() => void} */
+  #forget;
   /** The call whose answer is still wanted. @type {AbortController | null} */
   #latest = null;
   #text = '';
@@ -28,10 +30,12 @@ export class Session {
   /**
    * @param {Ask} ask Classifies, and nothing else.
    * @param {Ask} decide Classifies a message that was sent: what it says may be acted on.
+   * @param {() => void} forget Makes the model forget what it holds of the message.
    */
-  constructor(ask, decide) {
+  constructor(ask, decide, forget) {
     this.#ask = ask;
     this.#decide = decide;
+    this.#forget = forget;
   }
 
   /**
@@ -55,13 +59,23 @@ export class Session {
    * @throws {IntentError} As `classify`.
    */
   async submit(text = this.#text) {
-    return this.#run(this.#decide, text);
+    try {
+      return await this.#run(this.#decide, text);
+    } finally {
+      this.#forget();
+    }
   }
 
-  /** Ends the session. The call under way and later ones reject with `disposed`. */
+  /**
+   * Ends the session. The call under way and later ones reject with `disposed`. What the model holds
+   * of the message is forgotten.
+   */
   close() {
+    if (this.#closed) return;
     this.#closed = true;
     this.#latest?.abort(ended());
+    this.#text = '';
+    this.#forget();
   }
 
   /**

@@ -5,7 +5,7 @@
  */
 
 import { IntentError } from '../errors.js';
-import { openBlob, openUrl } from './byte-source.js';
+import { openBlob, openUrl, openUrlIfThere } from './byte-source.js';
 import { sumOf } from './progress.js';
 
 /** @typedef {import('../protocol.js').AdapterSource} AdapterSource */
@@ -18,7 +18,8 @@ import { sumOf } from './progress.js';
  *
  * @typedef {object} OpenedAdapter
  * @property {number | null} total Bytes of all files, `null` if not known.
- * @property {(progress: ProgressReporter) => Promise<Uint8Array[]>} read In the order of the engine's list.
+ * @property {(progress: ProgressReporter) => Promise<(Uint8Array | null)[]>} read In the order of the engine's list;
+ *   `null` for an optional one that is not there.
  */
 
 /**
@@ -29,12 +30,12 @@ import { sumOf } from './progress.js';
  * @throws {IntentError}
  */
 export async function openAdapter(source, list, signal) {
-  const opened = await unlessAborted(signal, () => Promise.all(list.map((file) => openFile(source, file.name, list, signal))));
-  const total = sumOf(opened.map((file) => file.total));
+  const opened = await unlessAborted(signal, () => Promise.all(list.map((file) => openFile(source, file, list, signal))));
+  const total = sumOf(opened.map((file) => (file ? file.total : 0)));
   const read = async (/** @type {ProgressReporter} */ progress) => {
     const files = [];
     for (const [index, file] of opened.entries()) {
-      files.push(await unlessAborted(signal, () => readFile(file, list[index], progress, signal)));
+      files.push(file && (await unlessAborted(signal, () => readFile(file, list[index], progress, signal))));
     }
     return files;
   };
@@ -43,17 +44,18 @@ export async function openAdapter(source, list, signal) {
 
 /**
  * @param {AdapterSource} source
- * @param {string} name
+ * @param {AdapterFile} file
  * @param {AdapterFile[]} list
  * @param {AbortSignal} [signal]
- * @returns {Promise<ByteSource>}
+ * @returns {Promise<ByteSource | null>}
  */
-async function openFile(source, name, list, signal) {
-  if (source.kind === 'folder') return openUrl(new URL(name, source.url).href, signal);
+async function openFile(source, { name, optional }, list, signal) {
+  if (source.kind === 'folder') return (optional ? openUrlIfThere : openUrl)(new URL(name, source.url).href, signal);
   const names = list.map((file) => file.name);
   const unknown = Object.keys(source.files).find((file) => !names.includes(file));
   if (unknown !== undefined) throw new IntentError('invalid_argument', `adapter: ${unknown} is none of ${names.join(', ')}`);
   const blob = source.files[name];
+  if (!blob && optional) return null;
   if (!blob) throw new IntentError('invalid_argument', `adapter: ${name} is missing`);
   return openBlob(blob, name);
 }
@@ -108,12 +110,13 @@ async function unlessAborted(signal, work) {
  * Hands an adapter's files to the engine.
  *
  * @param {import('./wasm-module.d.ts').Classifier} classifier
- * @param {Uint8Array[]} files In the order of the engine's list.
+ * @param {(Uint8Array | null)[]} files In the order of the engine's list.
  * @param {AdapterFile[]} list
- * @param {boolean} force
+ * @param {{ config?: string, force: boolean }} how `config` is for an adapter without the first file.
  */
-export function applyAdapter(classifier, [intent, config, tensors], list, force) {
-  classifier.set_adapter(text(intent, list[0].name), text(config, list[1].name), tensors, force);
+export function applyAdapter(classifier, [intent, config, tensors], list, how) {
+  if (!config || !tensors) throw new IntentError('invalid_argument', `adapter: ${list[config ? 2 : 1].name} is missing`);
+  classifier.set_adapter(intent ? text(intent, list[0].name) : undefined, text(config, list[1].name), tensors, how.config, how.force);
 }
 
 /**

@@ -53,6 +53,20 @@ export function openBlob(blob, name) {
  * @returns {Promise<Response>}
  */
 export async function fetchOk(url, signal, init) {
+  const response = await fetchIfThere(url, signal, init);
+  if (!response) throw new IntentError('network', `${url}: HTTP 404`);
+  return response;
+}
+
+/**
+ * As `fetchOk`, but what is not there is no failure.
+ *
+ * @param {string} url
+ * @param {AbortSignal} [signal]
+ * @param {RequestInit} [init]
+ * @returns {Promise<Response | null>} `null` for HTTP 404.
+ */
+async function fetchIfThere(url, signal, init) {
   let response;
   try {
     response = await fetch(url, { ...init, signal });
@@ -61,6 +75,7 @@ export async function fetchOk(url, signal, init) {
   }
   if (!response.ok) {
     await response.body?.cancel();
+    if (response.status === 404) return null;
     throw new IntentError('network', `${url}: HTTP ${response.status} ${response.statusText}`.trimEnd());
   }
   return response;
@@ -100,6 +115,19 @@ export async function fetchBytes(url, limit, init) {
  */
 export async function openUrl(url, signal) {
   return openResponse(await fetchOk(url, signal), url);
+}
+
+/**
+ * As `openUrl`, but what is not there is no failure.
+ *
+ * @param {string} url
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<ByteSource | null>} `null` for HTTP 404.
+ * @throws {IntentError} `network`
+ */
+export async function openUrlIfThere(url, signal) {
+  const response = await fetchIfThere(url, signal);
+  return response && openResponse(response, url);
 }
 
 /**

@@ -37,7 +37,7 @@ export class Engine {
     const models = opened.map((model) => model.start(wasm.exports));
     const adapters = await Promise.all(stages.map(({ adapter }) => adapter && openAdapter(adapter, wasm.exports.adapter_files())));
     progress.start(sumOf([...adapters, ...models].map((part) => (part ? part.total : 0))));
-    /** @type {(Uint8Array[] | undefined)[]} */
+    /** @type {((Uint8Array | null)[] | undefined)[]} */
     const files = [];
     // Before the models, so that their transfers need not wait for the models'.
     for (const adapter of adapters) files.push(await adapter?.read(progress));
@@ -47,7 +47,7 @@ export class Engine {
       const ready = models.map((model, index) => {
         const classifier = model.finish();
         const adapter = files[index];
-        if (adapter) applyAdapter(classifier, adapter, wasm.exports.adapter_files(), false);
+        if (adapter) applyAdapter(classifier, adapter, wasm.exports.adapter_files(), { force: false });
         return classifier;
       });
       return ready.reduce((cascade, later) => cascade.followed_by(later));
@@ -58,12 +58,12 @@ export class Engine {
 
   /**
    * @param {import('../protocol.js').AdapterSource | null} source
-   * @param {boolean} force
+   * @param {{ config?: string, force: boolean }} how
    * @param {AbortSignal} signal
    * @param {(progress: LoadProgress) => void} onProgress
    * @throws {IntentError} Everything is as it was then.
    */
-  async setAdapter(source, force, signal, onProgress) {
+  async setAdapter(source, how, signal, onProgress) {
     const { wasm, classifier } = this.#model();
     if (source === null) {
       classifier.remove_adapter();
@@ -76,7 +76,7 @@ export class Engine {
     const files = await adapter.read(progress);
     progress.end();
     // From here on nothing waits, so no abort can come between.
-    await progress.step('prepare', async () => applyAdapter(classifier, files, list, force));
+    await progress.step('prepare', async () => applyAdapter(classifier, files, list, how));
     onProgress({ phase: 'ready', loaded: 1, total: 1 });
   }
 
@@ -106,6 +106,11 @@ export class Engine {
       await nextTurn();
       if (signal.aborted) throw new IntentError('aborted', 'a later call came first');
     }
+  }
+
+  /** Nothing of any message is held afterwards. */
+  forget() {
+    this.#model().classifier.forget();
   }
 
   /** @returns {import('../api.js').ModelInfo} */

@@ -32,6 +32,8 @@ export interface PackLoader {
 export interface AdapterFile {
   name: string;
   max_bytes: number;
+  /** Whether an adapter may be without it. */
+  optional: boolean;
 }
 
 /** How far a message has come that is classified in steps. */
@@ -47,8 +49,11 @@ export interface Classifier {
   forget(): void;
   /** Consumes both: `later` is asked where this is unsure. */
   followed_by(later: Classifier): Classifier;
-  /** Contents of the files in the order of `adapter_files`. Everything is as it was after an error. */
-  set_adapter(intent: string, config: string, tensors: Uint8Array, forced: boolean): void;
+  /**
+   * Contents of the files in the order of `adapter_files`; `given` is a configuration for an adapter without the first.
+   * Everything is as it was after an error.
+   */
+  set_adapter(intent: string | undefined, config: string, tensors: Uint8Array, given: string | undefined, forced: boolean): void;
   remove_adapter(): void;
   info(): Omit<ModelInfo, 'wasmMemoryBytes' | 'maxMessageChars'>;
   free(): void;

@@ -1,12 +1,12 @@
 //! `adapter_config.json`, as PEFT writes it.
 
-use std::collections::BTreeSet;
-
+use regex::Regex;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Adapter, CONFIG, Projection, pattern};
-use crate::model::qwen2::Qwen2Config;
+use super::targets::{Layers, Targets, module};
+use super::{CONFIG, Projection, pattern};
 use crate::{IntentError, Result};
 
 /// The part of the configuration that decides what an adapter computes.
@@ -32,13 +32,16 @@ pub struct AdapterConfig {
     pub use_rslora: bool,
     /// Modules that have a path: a list of names, or a regular expression.
     pub target_modules: Targets,
+    /// Modules among these that have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude_modules: Option<Targets>,
     /// Ranks by name of module; the first that fits is taken.
     #[serde(default)]
     pub rank_pattern: Map<String, Value>,
     /// Numerators by name of module; the first that fits is taken.
     #[serde(default)]
     pub alpha_pattern: Map<String, Value>,
-    /// Layers that have paths; all where it is missing.
+    /// Layers that have paths; all where it is missing. Of modules listed by their whole names it takes none away.
     #[serde(default)]
     pub layers_to_transform: Option<Layers>,
     /// Everything else.
@@ -46,25 +49,8 @@ pub struct AdapterConfig {
     rest: Map<String, Value>,
 }
 
-/// Modules that have a path.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Targets {
-    /// Names, or ends of names behind a dot.
-    Names(Vec<String>),
-    /// A regular expression over whole names.
-    Pattern(String),
-}
-
-/// Layers that have paths.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Layers {
-    /// One.
-    One(usize),
-    /// Some.
-    Some(Vec<usize>),
-}
+/// Most keys of `rank_pattern` and of `alpha_pattern`, and names of a list of modules.
+pub(super) const MAX_KEYS: usize = 1024;
 
 /// Fields that change what is computed unless they are null, false, empty or this text; none is supported.
 const UNSUPPORTED: [(&str, &str); 21] = [
@@ -90,6 +76,9 @@ const UNSUPPORTED: [(&str, &str); 21] = [
     ("lora_ga_config", ""),
     ("ensure_weight_tying", ""),
 ];
+
+/// Fields that mean the same whether they are null or missing.
+const DEFAULTED: [&str; 4] = ["rank_pattern", "alpha_pattern", "use_rslora", "lora_dropout"];
 
 /// Ways of initialising that leave the base as it is; the others subtract the first path from it.
 const INITIALISATIONS: [&str; 4] = ["", "gaussian", "eva", "orthogonal"];
@@ -124,6 +113,7 @@ impl AdapterConfig {
             lora_dropout: dropout,
             use_rslora,
             target_modules: Targets::Names(projections.iter().map(ToString::to_string).collect()),
+            exclude_modules: None,
             rank_pattern: Map::new(),
             alpha_pattern: Map::new(),
             layers_to_transform: layers.map(Layers::Some),
@@ -136,40 +126,55 @@ impl AdapterConfig {
     /// # Errors
     /// `invalid_config` where it is no such file, `unsupported_model` naming the field that asks for what is not done here.
     pub fn from_json(json: &str) -> Result<Self> {
-        let config: Self = serde_json::from_str(json).map_err(|error| IntentError::config(CONFIG, error))?;
-        let unsupported = |field: &str, value: &dyn std::fmt::Display, supported: &str| {
-            Err(IntentError::UnsupportedModel {
-                file: CONFIG.to_owned(),
-                field: field.to_owned(),
-                detail: format!("{value}; {supported}"),
-            })
-        };
-        if config.peft_type != "LORA" {
-            return unsupported("peft_type", &config.peft_type, "LORA is read");
+        let mut fields: Map<String, Value> =
+            serde_json::from_str(json).map_err(|error| IntentError::config(CONFIG, error))?;
+        fields.retain(|name, value| !(value.is_null() && DEFAULTED.contains(&name.as_str())));
+        check_types(&fields)?;
+        let config: Self = serde_json::from_value(Value::Object(fields))
+            .map_err(|error| IntentError::config(CONFIG, error))?;
+        config.check_supported()?;
+        config.check_numbers()?;
+        Ok(config)
+    }
+
+    fn check_supported(&self) -> Result<()> {
+        if self.peft_type != "LORA" {
+            return Err(unsupported("peft_type", format!("{}; LORA is read", self.peft_type)));
         }
         for (field, neutral) in UNSUPPORTED {
-            if let Some(value) = config.rest.get(field).filter(|value| !is_neutral(value, neutral)) {
-                return unsupported(field, value, "adapters with it are not run");
+            if let Some(value) = self.rest.get(field).filter(|value| !is_neutral(value, neutral)) {
+                return Err(unsupported(field, format!("{value}; adapters with it are not run")));
             }
         }
-        match config.rest.get("init_lora_weights") {
+        match self.rest.get("init_lora_weights") {
             Some(Value::String(way)) if !INITIALISATIONS.contains(&way.to_lowercase().as_str()) => {
-                return unsupported("init_lora_weights", way, "it changes the base, which is taken as it is");
+                let detail = format!("{way}; it changes the base, which is taken as it is");
+                Err(unsupported("init_lora_weights", detail))
             }
-            _ => {}
+            _ => Ok(()),
         }
-        if config.r == 0 {
-            return Err(IntentError::config(format!("{CONFIG}: r"), "is 0"));
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        let invalid =
+            |field: &str, detail: String| Err(IntentError::config(format!("{CONFIG}: {field}"), detail));
+        if self.r == 0 {
+            return invalid("r", "is 0".to_owned());
         }
-        if let Some((key, value)) = config.rank_pattern.iter().find(|(_, value)| rank_of(value).is_none()) {
-            let detail = format!("{value} is no rank");
-            return Err(IntentError::config(format!("{CONFIG}: rank_pattern.{key}"), detail));
+        for (field, patterns) in
+            [("rank_pattern", &self.rank_pattern), ("alpha_pattern", &self.alpha_pattern)]
+        {
+            if patterns.len() > MAX_KEYS {
+                return invalid(field, format!("{} keys; at most {MAX_KEYS} are read", patterns.len()));
+            }
         }
-        if let Some((key, value)) = config.alpha_pattern.iter().find(|(_, value)| value.as_f64().is_none()) {
-            let detail = format!("{value} is no number");
-            return Err(IntentError::config(format!("{CONFIG}: alpha_pattern.{key}"), detail));
+        if let Some((key, value)) = self.rank_pattern.iter().find(|(_, value)| rank_of(value).is_none()) {
+            return invalid(&format!("rank_pattern.{key}"), format!("{value} is no rank"));
         }
-        Ok(config)
+        if let Some((key, value)) = self.alpha_pattern.iter().find(|(_, value)| value.as_f64().is_none()) {
+            return invalid(&format!("alpha_pattern.{key}"), format!("{value} is no number"));
+        }
+        Ok(())
     }
 
     /// The file.
@@ -181,65 +186,75 @@ impl AdapterConfig {
         Ok(json + "\n")
     }
 
-    /// Rank and scale of the path beside a module.
+    /// Ranks and scales, ready to be asked for.
     ///
     /// # Errors
     /// `unsupported_model` where a pattern is no regular expression.
-    pub fn path(&self, layer: usize, projection: Projection) -> Result<(usize, f32)> {
-        let name = module(layer, projection);
-        let rank = find("rank_pattern", &self.rank_pattern, &name)?.and_then(rank_of).unwrap_or(self.r);
-        let alpha = find("alpha_pattern", &self.alpha_pattern, &name)?.and_then(Value::as_f64);
-        let alpha = alpha.unwrap_or(self.lora_alpha);
+    pub(super) fn scales(&self) -> Result<Scales<'_>> {
+        Ok(Scales {
+            config: self,
+            ranks: compiled("rank_pattern", &self.rank_pattern, rank_of)?,
+            alphas: compiled("alpha_pattern", &self.alpha_pattern, Value::as_f64)?,
+        })
+    }
+}
+
+/// Ranks and scales of paths.
+pub(super) struct Scales<'a> {
+    config: &'a AdapterConfig,
+    /// The first that fits a module's name is taken, of these too.
+    ranks: Vec<(Regex, usize)>,
+    alphas: Vec<(Regex, f64)>,
+}
+
+impl Scales<'_> {
+    /// Rank and scale of the path beside a module.
+    ///
+    /// # Errors
+    /// `invalid_config` where the scale is no number of single precision.
+    pub(super) fn path(&self, layer: usize, projection: Projection) -> Result<(usize, f32)> {
+        let name = module((layer, projection));
+        let rank = first(&self.ranks, &name).unwrap_or(self.config.r);
+        let alpha = first(&self.alphas, &name);
+        let (field, alpha) =
+            alpha.map_or(("lora_alpha", self.config.lora_alpha), |alpha| ("alpha_pattern", alpha));
         #[expect(clippy::cast_precision_loss, reason = "a rank")]
         let rank_f = rank as f64;
         #[expect(clippy::cast_possible_truncation, reason = "the arithmetic is single precision")]
-        let scale = (alpha / if self.use_rslora { rank_f.sqrt() } else { rank_f }) as f32;
-        Ok((rank, scale))
-    }
-
-    /// Compares the paths that there are with those that the configuration names.
-    ///
-    /// # Errors
-    /// `unsupported_model` for targets that are no projection of a layer, `invalid_tensor` for paths that are missing or
-    /// not named.
-    pub(super) fn check_targets(&self, adapter: &Adapter, sizes: &Qwen2Config) -> Result<()> {
-        let named = self.named(sizes)?;
-        let there: BTreeSet<(usize, Projection)> = adapter.paths.keys().copied().collect();
-        let error = |(layer, projection): (usize, Projection), detail: &str| IntentError::InvalidTensor {
-            file: super::TENSORS.to_owned(),
-            tensor: module(layer, projection),
-            detail: detail.to_owned(),
-        };
-        if let Some(missing) = named.difference(&there).next() {
-            return Err(error(*missing, "has no path, but target_modules names it"));
+        let scale = (alpha / if self.config.use_rslora { rank_f.sqrt() } else { rank_f }) as f32;
+        if scale.is_finite() {
+            return Ok((rank, scale));
         }
-        match there.difference(&named).next() {
-            Some(further) => Err(error(*further, "has a path, but target_modules does not name it")),
-            None => Ok(()),
-        }
+        let detail = format!("{alpha} makes a scale of {name} that is not finite");
+        Err(IntentError::config(format!("{CONFIG}: {field}"), detail))
     }
+}
 
-    /// The paths that the configuration names.
-    fn named(&self, sizes: &Qwen2Config) -> Result<BTreeSet<(usize, Projection)>> {
-        let layers: Vec<usize> = match &self.layers_to_transform {
-            None => (0..sizes.layers).collect(),
-            Some(Layers::One(layer)) => vec![*layer],
-            Some(Layers::Some(layers)) => layers.clone(),
-        };
-        let all = layers.iter().flat_map(|layer| Projection::ALL.map(|projection| (*layer, projection)));
-        match &self.target_modules {
-            Targets::Names(names) => {
-                let projections = names.iter().map(|name| by_name(name)).collect::<Result<Vec<_>>>()?;
-                Ok(all.filter(|(_, projection)| projections.contains(projection)).collect())
-            }
-            Targets::Pattern(word) if word == "all-linear" => Ok(all.collect()),
-            Targets::Pattern(expression) => {
-                let expression = pattern::whole("target_modules", expression)?;
-                let matches = |(layer, p): &(usize, Projection)| expression.is_match(&module(*layer, *p));
-                Ok(all.filter(matches).collect())
+/// An error of what is asked for and not done here.
+pub(super) fn unsupported(field: &str, detail: impl Into<String>) -> IntentError {
+    IntentError::UnsupportedModel { file: CONFIG.to_owned(), field: field.to_owned(), detail: detail.into() }
+}
+
+/// Names the field that is of another type than it should be, which [`serde_json`] does not.
+fn check_types(fields: &Map<String, Value>) -> Result<()> {
+    fn check<T: DeserializeOwned>(fields: &Map<String, Value>, names: &[&str]) -> Result<()> {
+        for name in names {
+            if let Some(value) = fields.get(*name) {
+                let of = |error| IntentError::config(format!("{CONFIG}: {name}"), error);
+                serde_json::from_value::<T>(value.clone()).map_err(of)?;
             }
         }
+        Ok(())
     }
+    check::<String>(fields, &["peft_type"])?;
+    check::<Option<String>>(fields, &["task_type", "base_model_name_or_path"])?;
+    check::<usize>(fields, &["r"])?;
+    check::<f64>(fields, &["lora_alpha", "lora_dropout"])?;
+    check::<bool>(fields, &["use_rslora"])?;
+    check::<Targets>(fields, &["target_modules"])?;
+    check::<Option<Targets>>(fields, &["exclude_modules"])?;
+    check::<Option<Layers>>(fields, &["layers_to_transform"])?;
+    check::<Map<String, Value>>(fields, &["rank_pattern", "alpha_pattern"])
 }
 
 fn is_neutral(value: &Value, neutral: &str) -> bool {
@@ -252,31 +267,20 @@ fn is_neutral(value: &Value, neutral: &str) -> bool {
     }
 }
 
-/// Name of a module in the base.
-fn module(layer: usize, projection: Projection) -> String {
-    format!("model.layers.{layer}.{}", projection.module())
-}
-
-/// What a `target_modules` entry means: `q_proj`, `self_attn.q_proj`.
-fn by_name(name: &str) -> Result<Projection> {
-    let named = |p: &&Projection| p.name() == name || p.module() == name;
-    Projection::ALL.iter().find(named).copied().ok_or_else(|| IntentError::UnsupportedModel {
-        file: CONFIG.to_owned(),
-        field: "target_modules".to_owned(),
-        detail: format!("{name:?} is none of {}", Projection::ALL.map(Projection::name).join(", ")),
-    })
-}
-
 fn rank_of(value: &Value) -> Option<usize> {
     value.as_u64().and_then(|rank| usize::try_from(rank).ok()).filter(|rank| *rank > 0)
 }
 
+fn compiled<T>(
+    field: &str,
+    patterns: &Map<String, Value>,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<Vec<(Regex, T)>> {
+    let values = patterns.iter().filter_map(|(key, value)| Some((key, read(value)?)));
+    values.map(|(key, value)| Ok((pattern::key(field, key)?, value))).collect()
+}
+
 /// The value of the first key that a module's name matches.
-fn find<'a>(field: &str, patterns: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Value>> {
-    for (key, value) in patterns {
-        if pattern::key(field, key)?.is_match(name) {
-            return Ok(Some(value));
-        }
-    }
-    Ok(None)
+fn first<T: Copy>(patterns: &[(Regex, T)], name: &str) -> Option<T> {
+    patterns.iter().find(|(key, _)| key.is_match(name)).map(|(_, value)| *value)
 }

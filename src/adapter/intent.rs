@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::INTENT;
+use super::{CONFIG, INTENT, TENSORS};
 use crate::pack::IntentConfig;
-use crate::pack::manifest::Golden;
+use crate::pack::manifest::{Golden, is_sha256, sha256};
 use crate::{IntentError, Result};
 
 /// What an adapter answers, to which prompt, beside which base.
@@ -18,6 +18,9 @@ pub struct Intent {
     pub config: IntentConfig,
     /// What base and adapter must answer.
     pub golden: Golden,
+    /// The other files, where they are known; the project's first adapters do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Digests>,
     /// How it was trained. Not interpreted.
     #[serde(default)]
     pub training: Value,
@@ -38,6 +41,41 @@ pub struct BaseModel {
     pub licence: Option<String>,
 }
 
+/// SHA-256 of an adapter's files beside [`INTENT`], 64 lower-case hex digits each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Digests {
+    /// Of [`CONFIG`].
+    #[serde(rename = "adapter_config.json")]
+    pub config: String,
+    /// Of [`TENSORS`].
+    #[serde(rename = "adapter_model.safetensors")]
+    pub tensors: String,
+}
+
+impl Digests {
+    /// Those of the content of the files.
+    #[must_use]
+    pub fn of(config: &str, tensors: &[u8]) -> Self {
+        Self { config: sha256(config.as_bytes()), tensors: sha256(tensors) }
+    }
+
+    /// Refuses other files.
+    pub(super) fn check(&self, actual: Self) -> Result<()> {
+        let files = [(CONFIG, &self.config, actual.config), (TENSORS, &self.tensors, actual.tensors)];
+        for (file, expected, actual) in files {
+            if *expected != actual {
+                return Err(IntentError::Checksum {
+                    file: file.to_owned(),
+                    expected: expected.clone(),
+                    actual,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Intent {
     /// Reads and checks it.
     ///
@@ -46,26 +84,25 @@ impl Intent {
     pub fn from_json(json: &str) -> Result<Self> {
         let intent: Self = serde_json::from_str(json).map_err(|error| IntentError::config(INTENT, error))?;
         intent.config.check().map_err(|error| IntentError::config(INTENT, error))?;
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if intent.base.sha256.len() != 64 || !intent.base.sha256.bytes().all(hex) {
-            return Err(IntentError::config(
-                format!("{INTENT}: base.sha256"),
-                "is not 64 lower-case hex digits",
-            ));
-        }
-        let golden = &intent.golden;
-        if !(golden.tolerance.is_finite() && golden.tolerance > 0.0) {
-            let detail = format!("{} is not a positive number", golden.tolerance);
-            return Err(IntentError::config(format!("{INTENT}: golden.tolerance"), detail));
-        }
-        for (index, vector) in golden.vectors.iter().enumerate() {
-            let values = &vector.log_probabilities;
-            if values.len() != intent.config.labels.len() || !values.iter().all(|value| value.is_finite()) {
-                let field = format!("{INTENT}: golden.vectors[{index}].log_probabilities");
-                let detail = format!("are not {} numbers", intent.config.labels.len());
-                return Err(IntentError::config(field, detail));
+        let files = intent.files.as_ref();
+        let of_files = files.map(|files| {
+            [
+                ("files.adapter_config.json", &files.config),
+                ("files.adapter_model.safetensors", &files.tensors),
+            ]
+        });
+        let digests =
+            [("base.sha256", &intent.base.sha256)].into_iter().chain(of_files.into_iter().flatten());
+        for (field, digest) in digests {
+            if !is_sha256(digest) {
+                return Err(IntentError::config(
+                    format!("{INTENT}: {field}"),
+                    "is not 64 lower-case hex digits",
+                ));
             }
         }
+        let golden = intent.golden.check(intent.config.labels.len());
+        golden.map_err(|(field, detail)| IntentError::config(format!("{INTENT}: golden.{field}"), detail))?;
         Ok(intent)
     }
 

@@ -1,19 +1,21 @@
 //! PEFT's ways of naming modules.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
-use super::CONFIG;
-use crate::{IntentError, Result};
+use super::config::unsupported;
+use crate::Result;
+
+/// Most bytes of a compiled expression: there may be a thousand of them.
+const MAX_BYTES: usize = 1 << 18;
 
 /// A regular expression of the configuration that a whole name must match, as Python's `re.fullmatch`.
 ///
 /// # Errors
 /// `unsupported_model` naming the field, where it is none or of a kind that only Python has.
 pub(super) fn whole(field: &str, pattern: &str) -> Result<Regex> {
-    Regex::new(&format!("^(?:{pattern})$")).map_err(|error| IntentError::UnsupportedModel {
-        file: CONFIG.to_owned(),
-        field: field.to_owned(),
-        detail: format!("{pattern:?} can't be read as a regular expression: {error}"),
+    RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(MAX_BYTES).build().map_err(|error| {
+        let detail = format!("{pattern:?} can't be read as a regular expression: {error}");
+        unsupported(field, detail)
     })
 }
 

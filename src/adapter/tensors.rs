@@ -7,6 +7,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use super::{Adapter, AdapterConfig, Path, Projection, TENSORS};
+use crate::memory::room;
 use crate::model::qwen2::Qwen2Config;
 use crate::{IntentError, Result};
 
@@ -55,6 +56,7 @@ fn place(name: &str) -> Option<(usize, Projection, Side)> {
 }
 
 pub(super) fn read(bytes: &[u8], config: &AdapterConfig, sizes: &Qwen2Config) -> Result<Adapter> {
+    let scales = config.scales()?;
     let file = SafeTensors::deserialize(bytes).map_err(|error| IntentError::config(TENSORS, error))?;
     let mut matrices: BTreeMap<(usize, Projection, Side), Vec<f32>> = BTreeMap::new();
     for (name, tensor) in file.iter() {
@@ -68,8 +70,11 @@ pub(super) fn read(bytes: &[u8], config: &AdapterConfig, sizes: &Qwen2Config) ->
         if layer >= sizes.layers {
             return Err(invalid(name, format!("the model has {} layers", sizes.layers)));
         }
-        let (rank, _) = config.path(layer, projection)?;
+        let (rank, _) = scales.path(layer, projection)?;
         let [out, width] = projection.shape(sizes);
+        if rank > out.min(width) {
+            return Err(invalid(name, format!("rank {rank} beside a matrix of {out} times {width}")));
+        }
         let expected = match side {
             Side::A => [rank, width],
             Side::B => [out, rank],
@@ -88,7 +93,7 @@ pub(super) fn read(bytes: &[u8], config: &AdapterConfig, sizes: &Qwen2Config) ->
             let name = name(layer, projection, if side == Side::A { Side::B } else { Side::A });
             return Err(invalid(&name, "is missing"));
         };
-        let (rank, scale) = config.path(layer, projection)?;
+        let (rank, scale) = scales.path(layer, projection)?;
         adapter.paths.insert((layer, projection), Path { rank, scale, a, b });
     }
     Ok(adapter)
@@ -97,12 +102,17 @@ pub(super) fn read(bytes: &[u8], config: &AdapterConfig, sizes: &Qwen2Config) ->
 /// A tensor's numbers.
 fn floats(name: &str, tensor: &TensorView) -> Result<Vec<f32>> {
     let data = tensor.data();
-    let values: Vec<f32> = match tensor.dtype() {
-        Dtype::F32 => data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-        Dtype::F16 => data.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()).collect(),
-        Dtype::BF16 => data.as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()).collect(),
+    let mut values: Vec<f32> = room(tensor.shape().iter().product(), &format!("{TENSORS}: {name}"))?;
+    match tensor.dtype() {
+        Dtype::F32 => values.extend(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))),
+        Dtype::F16 => {
+            values.extend(data.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()));
+        }
+        Dtype::BF16 => {
+            values.extend(data.as_chunks().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()));
+        }
         other => return Err(invalid(name, format!("type {other:?}; read are F32, F16 and BF16"))),
-    };
+    }
     match values.iter().all(|value| value.is_finite()) {
         true => Ok(values),
         false => Err(invalid(name, "holds numbers that are not finite")),

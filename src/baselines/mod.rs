@@ -65,6 +65,7 @@ impl Baseline {
         };
         let identity = ModelIdentity {
             file: None,
+            adapter: None,
             trained_on: Some(TrainedOn { data, extra: false }),
             configuration: Some("built in".to_owned()),
         };

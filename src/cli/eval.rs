@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::model::{self, COMPACT, ConfigArgs};
 use super::{eval_table, output, progress, sweep_table};
-use crate::adapter::INTENT;
+use crate::adapter::{Digests, INTENT, Intent};
 use crate::baselines::Baseline;
 use crate::dataset::CalibrationPart;
 use crate::eval::cross_validation::{CrossValidation, SEEDS, cross_validate};
@@ -51,8 +51,9 @@ pub(super) struct EvalArgs {
     /// Also print the gate's figures at several thresholds, for a cascade at several of each stage.
     #[arg(long)]
     sweep: bool,
-    /// Choose the thresholds, on the even ids of dev.jsonl, that keep most messages local with the right label while at
-    /// most a share R of those that must escalate stays local; prints the table of others too.
+    /// Choose the thresholds, on the messages of dev.jsonl whose id leaves 2 when divided by 4, that keep most messages
+    /// local with the right label while at most a share R of those that must escalate stays local; prints the table of
+    /// others too, and what the chosen ones do on the messages of each set that they were not chosen on.
     #[arg(long, value_name = "R", conflicts_with_all = ["threshold", "sgr_risk"])]
     max_unsafe: Option<f64>,
     /// Fit the temperature of model files too, on the messages of dev.jsonl whose id 4 divides (baselines always are).
@@ -70,8 +71,8 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     save_config: Option<PathBuf>,
     /// Write the figures, and the temperature and threshold in force, of the one model file with --adapter into the
-    /// adapter's intent.json, once all went well.
-    #[arg(long, requires = "adapter")]
+    /// adapter's intent.json, once all went well. They are to be those of its own base on built-in sets.
+    #[arg(long, requires = "adapter", conflicts_with_all = ["force_adapter", "jsonl"])]
     record: bool,
     /// Fit the baselines on the splits of five seeds and print mean and spread.
     #[arg(long, conflicts_with_all = [
@@ -150,11 +151,13 @@ fn save(args: &EvalArgs, configs: &[IntentConfig], results: &[Evaluation], score
         if let Some(path) = &args.save_config {
             output::write(path, &format!("{}\n", json(config)?))?;
         }
-        if let (Some(path), Some(mut files)) = (&adapter, args.config.adapter()?) {
-            files.intent.config = config.clone();
-            let printed = serde_json::json!({ "results": results });
-            files.intent.figures = condense(&printed);
-            output::write(path, &files.intent.to_json()?)?;
+        if let Some((path, read)) = adapter.as_ref().zip(args.config.adapter()?) {
+            let missing = || IntentError::argument("--record", format!("{} is not there", path.display()));
+            let intent = read.intent().ok_or_else(missing)?.clone();
+            let files = Some(Digests::of(&read.config, &read.tensors));
+            let figures = condense(&serde_json::json!({ "results": results }));
+            let recorded = Intent { config: config.clone(), files, figures, ..intent };
+            output::write(path, &recorded.to_json()?)?;
         }
         return Ok(code);
     }
@@ -235,10 +238,8 @@ struct Job<'a> {
     sets: &'a [EvalSet],
     /// What the temperature is fitted on, where it is.
     temperature: Option<EvalSet>,
-    /// What the threshold is chosen on for --sgr-risk, where it is: other messages.
+    /// What thresholds are chosen on, where they are: other messages.
     threshold: Option<EvalSet>,
-    /// What thresholds are chosen on for --max-unsafe, where they are.
-    half: Option<EvalSet>,
 }
 
 /// What came of it.
@@ -260,14 +261,13 @@ impl<'a> Job<'a> {
             target,
             sets,
             temperature: sample(args.calibrate, CalibrationPart::Temperature)?,
-            threshold: sample(target.is_some(), CalibrationPart::Threshold)?,
-            half: args.max_unsafe.map(|_| BuiltIn::DevCalibrate.load()).transpose()?,
+            threshold: sample(target.is_some() || args.max_unsafe.is_some(), CalibrationPart::Threshold)?,
         })
     }
 
     /// All messages that a model is asked about.
     fn asked(&self) -> impl Iterator<Item = &EvalSet> {
-        self.temperature.iter().chain(&self.threshold).chain(&self.half).chain(self.sets)
+        self.temperature.iter().chain(&self.threshold).chain(self.sets)
     }
 
     /// One model after the other, so that only one is in memory.
@@ -310,7 +310,7 @@ impl<'a> Job<'a> {
             evaluator.read(&sample.messages, || bar.inc(1))?;
             evaluator.guarantee(sample, target)?;
         }
-        if let (Some(sample), Some(rate)) = (&self.half, self.args.max_unsafe) {
+        if let (Some(sample), Some(rate)) = (&self.threshold, self.args.max_unsafe) {
             evaluator.read(&sample.messages, || bar.inc(1))?;
             evaluator.choose(sample, rate)?;
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
-use crate::adapter::AdapterFiles;
+use crate::adapter::{AdapterFiles, INTENT, TENSORS};
 use crate::baselines::Baseline;
 use crate::builtin;
 use crate::cascade::Cascade;
@@ -15,7 +15,7 @@ use crate::classifier::Classifier;
 use crate::eval::Evaluator;
 use crate::eval::identity::{FileIdentity, ModelIdentity, TrainedOn};
 use crate::loader::{Loader, PackLoader};
-use crate::pack::manifest::MANIFEST;
+use crate::pack::manifest::{MANIFEST, sha256};
 use crate::pack::{IntentConfig, Manifest, check_threshold};
 use crate::{IntentError, Result};
 
@@ -24,13 +24,19 @@ use crate::{IntentError, Result};
 pub(super) struct PromptArgs {
     /// Use the labels, prompt, temperature, threshold and policy of FILE, as --save-config writes them.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Use the text of FILE as the system prompt, less one line end at its end.
     #[arg(long, value_name = "FILE")]
-    system_prompt: Option<PathBuf>,
+    pub(super) system_prompt: Option<PathBuf>,
 }
 
 impl PromptArgs {
+    /// The option that is given, if one is.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let config = self.config.is_some().then_some("--config");
+        config.or(self.system_prompt.is_some().then_some("--system-prompt"))
+    }
+
     /// The configuration that is asked for, on the ground of `default` where no file is given.
     pub(super) fn read_or(&self, default: impl FnOnce() -> IntentConfig) -> Result<IntentConfig> {
         let mut config = match &self.config {
@@ -64,10 +70,11 @@ pub(super) struct ConfigArgs {
     #[command(flatten)]
     prompt: PromptArgs,
     /// Put the adapter of DIR beside the model file's weights; its labels, prompt, temperature, threshold and policy
-    /// are used.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "system_prompt"])]
+    /// are used. Where DIR has PEFT's two files and no intent.json, those of --config and --system-prompt are, or the
+    /// built-in ones, and --force-adapter is needed.
+    #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Use the adapter although it was trained for another base.
+    /// Use the adapter although it was trained for another base, or for one that is not known.
     #[arg(long, requires = "adapter")]
     pub(super) force_adapter: bool,
 }
@@ -75,7 +82,7 @@ pub(super) struct ConfigArgs {
 impl ConfigArgs {
     /// The adapter that is asked for.
     pub(super) fn adapter(&self) -> Result<Option<AdapterFiles>> {
-        self.adapter.as_deref().map(AdapterFiles::read).transpose()
+        self.adapter.as_deref().map(|folder| adapter(folder, &self.prompt)).transpose()
     }
 
     /// Its folder.
@@ -85,7 +92,7 @@ impl ConfigArgs {
 
     fn read(&self, adapter: Option<&AdapterFiles>) -> Result<IntentConfig> {
         match adapter {
-            Some(files) => Ok(files.intent.config.clone()),
+            Some(files) => Ok(files.intent_config().clone()),
             None => self.prompt.read_or(IntentConfig::default),
         }
     }
@@ -107,7 +114,8 @@ impl ConfigArgs {
     fn describe(&self) -> String {
         let PromptArgs { config, system_prompt } = &self.prompt;
         let config = match (config, &self.adapter) {
-            (_, Some(folder)) => format!("adapter {}", folder.display()),
+            (Some(path), Some(folder)) => format!("{}, adapter {}", path.display(), folder.display()),
+            (None, Some(folder)) => format!("adapter {}", folder.display()),
             (Some(path), None) => path.display().to_string(),
             (None, None) => "built in".to_owned(),
         };
@@ -130,6 +138,21 @@ impl ConfigArgs {
     /// The labels that messages may have.
     pub(super) fn labels(&self) -> Result<Vec<String>> {
         Ok(self.read(self.adapter()?.as_ref())?.labels)
+    }
+}
+
+/// The adapter of a folder. Only one that does not say what it answers is asked as `prompt` says.
+///
+/// # Errors
+/// `invalid_argument` naming an option of `prompt` that the adapter has no use for, and those of its files.
+pub(super) fn adapter(folder: &Path, prompt: &PromptArgs) -> Result<AdapterFiles> {
+    let files = AdapterFiles::read_or(folder, || prompt.read_or(IntentConfig::default))?;
+    match (files.intent(), prompt.given()) {
+        (Some(_), Some(option)) => {
+            let detail = format!("the adapter of {} brings its own: {INTENT}", folder.display());
+            Err(IntentError::argument(option, detail))
+        }
+        _ => Ok(files),
     }
 }
 
@@ -383,10 +406,16 @@ pub(super) fn evaluator(name: &str, title: &str, args: &ConfigArgs) -> Result<Ev
 fn identified(kind: Kind, args: &ConfigArgs) -> Result<(Classifier, ModelIdentity)> {
     match kind {
         Kind::File(path) => {
+            let adapter = args.adapter()?;
             let identity = ModelIdentity {
                 file: Some(FileIdentity::of(&path)?),
+                adapter: args.adapter_folder().zip(adapter.as_ref()).map(|(folder, files)| FileIdentity {
+                    path: folder.join(TENSORS).display().to_string(),
+                    bytes: files.tensors.len() as u64,
+                    sha256: sha256(&files.tensors),
+                }),
                 // A file does not say.
-                trained_on: args.adapter()?.and_then(|files| trained_on(&files.intent.training)),
+                trained_on: adapter.and_then(|files| trained_on(&files.intent()?.training)),
                 configuration: Some(args.describe()),
             };
             Ok((args.open(&path, false)?, identity))
@@ -409,6 +438,7 @@ fn pack_identity(pack: &Pack, loader: &PackLoader) -> ModelIdentity {
             bytes: manifest.total_bytes(),
             sha256: loader.identity().to_owned(),
         }),
+        adapter: None,
         trained_on: trained_on(&manifest.training),
         configuration: Some("the pack's".to_owned()),
     }

@@ -10,9 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::model::COMPACT;
+use super::model::{COMPACT, PromptArgs, adapter};
 use super::{progress, say};
-use crate::adapter::AdapterFiles;
 use crate::pack::manifest::{MAX_FILE_BYTES, sha256};
 use crate::pack::{IntentConfig, Manifest, check_threshold};
 use crate::packing::decoder::{self, Source};
@@ -30,17 +29,20 @@ pub(super) struct PackArgs {
     #[arg(long, value_name = "GGUF|DIR")]
     base: String,
     /// Qwen2: merge the adapter of DIR into the base; the pack has its labels, prompt, temperature, threshold and policy.
+    /// Where DIR has PEFT's two files and no intent.json, it has those of --config, and --force-adapter is needed.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Merge the adapter although it was trained for another base.
+    /// Merge the adapter although it was trained for another base, or for one that is not known.
     #[arg(long, requires = "adapter")]
     force_adapter: bool,
-    /// Qwen2 without an adapter: labels, prompt, temperature, threshold and policy of FILE [default: the built-in ones].
-    #[arg(long, value_name = "FILE", conflicts_with = "adapter")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    prompt: PromptArgs,
     /// Folder for the pack; made where it is missing.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Replace the pack that is in the folder, once the new one is whole.
+    #[arg(long)]
+    overwrite: bool,
     /// Name of the pack, which results show [default: compact for an encoder, else that of the base].
     #[arg(long)]
     name: Option<String>,
@@ -106,6 +108,7 @@ struct GroupSummary {
 }
 
 pub(super) fn run(args: &PackArgs) -> Result<ExitCode> {
+    packing::output::check(&args.out, args.overwrite)?;
     let summary = if is_encoder(Path::new(&args.base)) { pack_encoder(args)? } else { pack_decoder(args)? };
     if args.json {
         let json = serde_json::to_string(&summary).map_err(|error| IntentError::data("summary", error))?;
@@ -146,32 +149,26 @@ fn settings(args: &PackArgs, name: &str, formats: Formats) -> Result<Settings> {
 }
 
 fn pack_encoder(args: &PackArgs) -> Result<Summary> {
-    for (option, given) in [("--adapter", args.adapter.is_some()), ("--config", args.config.is_some())] {
-        if given {
-            return Err(IntentError::argument(option, "is for Qwen2; an encoder's folder has its own"));
-        }
+    let given = args.adapter.as_ref().map(|_| "--adapter").or(args.prompt.given());
+    if let Some(option) = given {
+        return Err(IntentError::argument(option, "is for Qwen2; an encoder's folder has its own"));
     }
     let packed = packing::pack(Path::new(&args.base), settings(args, COMPACT, Formats::default())?)?;
-    packed.write(&args.out)?;
+    packed.write(&args.out, args.overwrite)?;
     summary(&packed.manifest, &packed.groups, Some(packed.pieces))
 }
 
 fn pack_decoder(args: &PackArgs) -> Result<Summary> {
-    let adapter = args.adapter.as_deref().map(AdapterFiles::read).transpose()?;
-    let config = match &args.config {
-        Some(path) => {
-            let text =
-                std::fs::read_to_string(path).map_err(|error| IntentError::io(path.display(), error))?;
-            IntentConfig::from_json(&text)
-                .map_err(|error| IntentError::config(path.display().to_string(), error))?
-        }
-        None => IntentConfig::default(),
+    let adapter = args.adapter.as_deref().map(|folder| adapter(folder, &args.prompt)).transpose()?;
+    let config = match &adapter {
+        Some(files) => files.intent_config().clone(),
+        None => args.prompt.read_or(IntentConfig::default)?,
     };
     let base = Base::read(&resolve(&args.base)?)?;
     let settings = settings(args, &decoder::default_name(&base), Formats::decoder())?;
     let source = Source { base, adapter: adapter.as_ref(), forced: args.force_adapter, config };
     let bar = progress::bar(None, "{bar:40} {percent}%, {eta} left");
-    let written = decoder::pack(source, settings, &args.out, &mut |done, total| {
+    let written = decoder::pack(source, settings, &args.out, args.overwrite, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     })?;
@@ -212,7 +209,8 @@ fn command(args: &PackArgs, name: &str, formats: &Formats) -> String {
     let flag = |option: &str, given: bool| if given { format!(" {option}") } else { String::new() };
     command += &path("--adapter", &args.adapter);
     command += &flag("--force-adapter", args.force_adapter);
-    command += &path("--config", &args.config);
+    command += &path("--config", &args.prompt.config);
+    command += &path("--system-prompt", &args.prompt.system_prompt);
     command += &format!(" --name {name} --quant {formats}");
     command += &flag("--prune-vocabulary", args.prune_vocabulary);
     command += &number("--temperature", args.temperature);

@@ -3,7 +3,7 @@
 use super::eval_table::table;
 use crate::eval::Evaluation;
 use crate::eval::report::format::{NONE, decimal, list, percent, percent_of};
-use crate::eval::sweep::{AtThresholds, CascadeFigures};
+use crate::eval::sweep::{AtThresholds, CascadeFigures, NotChosenOn};
 
 /// What stages did, how thresholds were chosen, and figures at others, each behind an empty line; nothing where none of
 /// that was asked for.
@@ -23,9 +23,21 @@ pub(super) fn render(results: &[Evaluation]) -> String {
     for result in results.iter().filter(|result| Some(&result.set) == first) {
         if let Some(choice) = &result.gate.choice {
             parts.push(format!("{}: {choice}\n{}", result.model, rows(choice.rows())));
+            let of_model = results.iter().filter(|other| other.model == result.model);
+            parts.extend(of_model.filter_map(not_chosen_on));
         }
     }
     parts.into_iter().map(|part| format!("\n\n{part}")).collect()
+}
+
+/// What the chosen thresholds do on messages that they were not chosen on.
+fn not_chosen_on(result: &Evaluation) -> Option<String> {
+    let NotChosenOn { n, figures } = result.not_chosen_on.as_ref()?;
+    let (model, set, of) = (&result.model, &result.set, result.n);
+    Some(format!(
+        "{model}, {set}: on {n} of {of} messages, which they were not chosen on\n{}",
+        rows([figures])
+    ))
 }
 
 fn stages(cascade: &CascadeFigures) -> String {

@@ -60,6 +60,7 @@ pub fn evaluate(evaluator: &Evaluator, set: &EvalSet, options: Options) -> Resul
         selection: selection_figures(&outcomes, &drawn),
         gate: gate_figures(&outcomes, &must, evaluator, &rates),
         cascade: sweep::cascade_figures(evaluator, &answers),
+        not_chosen_on: sweep::not_chosen_on(evaluator, set, options.bootstrap)?,
         sweep: if options.sweep { sweep::sweep(evaluator, set, options.bootstrap)? } else { Vec::new() },
         near_out_of_scope: out_of_scope("near_oos", &set.messages, &outcomes, &rates),
         far_out_of_scope: out_of_scope("far_oos", &set.messages, &outcomes, &rates),

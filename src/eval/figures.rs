@@ -11,7 +11,7 @@ use super::metrics::classification::ClassScores;
 use super::metrics::rates::Method;
 use super::metrics::{Interval, Outcome};
 use super::sgr::Guarantee;
-use super::sweep::{AtThresholds, CascadeFigures, Choice};
+use super::sweep::{AtThresholds, CascadeFigures, Choice, NotChosenOn};
 use crate::gate::Route;
 
 /// The figures of one model on one set. Serialised it is the object that `eval --json` prints.
@@ -57,6 +57,10 @@ pub struct Evaluation {
     /// The stages, where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cascade: Option<CascadeFigures>,
+    /// The gate at thresholds that were chosen, on messages of the set that they were not chosen on; `None` where they were
+    /// not chosen, or where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_chosen_on: Option<NotChosenOn>,
     /// The gate at several thresholds, those in force first; empty where they were not asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sweep: Vec<AtThresholds>,

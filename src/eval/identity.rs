@@ -15,6 +15,9 @@ use crate::{IntentError, Result};
 pub struct ModelIdentity {
     /// The file it was read from; `None` for what is made on the spot.
     pub file: Option<FileIdentity>,
+    /// The tensors of the adapter beside it; `None` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<FileIdentity>,
     /// What it was trained on; `None` where that is not known here, as of files from elsewhere.
     pub trained_on: Option<TrainedOn>,
     /// Where labels, prompt and policy come from.

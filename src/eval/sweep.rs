@@ -3,6 +3,7 @@
 //! A cascade has a threshold for each stage, and all pairs are looked at. Nothing is asked again for that: readings are
 //! concluded anew.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -88,10 +89,23 @@ pub struct Choice {
     /// How many choices of thresholds were looked at.
     pub tried: usize,
     /// Figures of the chosen ones on these messages. They flatter, being the best of all that were looked at; so does
-    /// the upper bound, which is that of thresholds that were fixed before.
+    /// the upper bound, which is that of thresholds that were fixed before. See [`NotChosenOn`].
     pub figures: Option<AtThresholds>,
     /// Figures of others on these messages.
     pub table: Vec<AtThresholds>,
+    /// The messages.
+    #[serde(skip)]
+    texts: BTreeSet<String>,
+}
+
+/// The gate's figures at thresholds that were chosen, on messages that they were not chosen on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NotChosenOn {
+    /// How many messages of the set that are.
+    pub n: usize,
+    /// On these, at the thresholds in force.
+    #[serde(flatten)]
+    pub figures: AtThresholds,
 }
 
 impl Choice {
@@ -115,18 +129,15 @@ impl fmt::Display for Choice {
         };
         write!(
             f,
-            "thresholds {} chosen among {} on {} messages ({}), of which {} of {} that must escalate stay local",
+            "thresholds {} chosen among {} on {} messages ({}), of which {} of {} that must escalate stay local; how many of \
+             others do is told by messages that they were not chosen on",
             list(&chosen.thresholds),
             self.tried,
             self.n,
             self.chosen_on,
             chosen.unsafe_local,
             chosen.must_escalate
-        )?;
-        match chosen.unsafe_local_upper {
-            Some(upper) => write!(f, ": at most {upper:.3}, for thresholds fixed before"),
-            None => Ok(()),
-        }
+        )
     }
 }
 
@@ -161,6 +172,24 @@ pub fn at(
         asked: (0..thresholds.len()).map(|stage| share(asked(stage), n)).collect(),
         mean_ms: mean_ms(&answers),
     })
+}
+
+/// The gate's figures on those messages of `set` that the thresholds in force were not chosen on; `None` where they were
+/// not chosen, or where there are no such messages.
+///
+/// # Errors
+/// As [`Evaluator::answers`].
+pub fn not_chosen_on(
+    evaluator: &Evaluator,
+    set: &EvalSet,
+    bootstrap: Bootstrap,
+) -> Result<Option<NotChosenOn>> {
+    let Some(choice) = evaluator.choice().filter(|choice| choice.found) else { return Ok(None) };
+    let others = set.messages.iter().filter(|message| !choice.texts.contains(&message.text));
+    let others = EvalSet { name: set.name.clone(), messages: others.cloned().collect() };
+    let n = others.messages.len();
+    let figures = (n > 0).then(|| at(evaluator, &others, &evaluator.thresholds(), bootstrap)).transpose()?;
+    Ok(figures.map(|figures| NotChosenOn { n, figures }))
 }
 
 /// The thresholds in force, then all combinations of those of the table.
@@ -234,6 +263,7 @@ pub fn choose(evaluator: &Evaluator, sample: &EvalSet, max_unsafe: f64) -> Resul
         tried: candidates.len(),
         figures,
         table: sweep(evaluator, sample, bootstrap)?,
+        texts: sample.messages.iter().map(|message| message.text.clone()).collect(),
     })
 }
 

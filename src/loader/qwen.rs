@@ -47,17 +47,22 @@ impl LabelModel for QwenModel {
         config: &IntentConfig,
         forced: bool,
     ) -> Result<()> {
-        let paths = match adapter {
-            Some(files) => {
-                if !forced {
-                    files.intent.check_base(self.digest.as_deref())?;
-                }
-                Some(files.adapter(self.scorer.model().config())?)
-            }
-            None => None,
-        };
+        let sizes = self.scorer.model().config();
+        if adapter.is_some() && !forced && sizes.label_rows.is_some() {
+            let detail = format!(
+                "{} is a classification pack, which has its adapter merged into its weights and takes none beside them",
+                self.info.stage
+            );
+            return Err(IntentError::Unavailable(detail));
+        }
+        let base = adapter.map(|files| files.check_base(self.digest.as_deref()));
         // Whatever runs must answer as the adapter says; beside another base it can't.
-        let promised = adapter.filter(|_| !forced).map(|files| &files.intent);
+        let promised = match base {
+            Some(Err(error)) if !forced => return Err(error),
+            Some(Ok(())) => adapter.and_then(AdapterFiles::intent),
+            Some(Err(_)) | None => None,
+        };
+        let paths = adapter.map(|files| files.adapter(sizes)).transpose()?;
         let backend = &self.info.backend;
         self.scorer.set_adapter(paths.as_ref(), config, |scorer| match promised {
             Some(intent) => check_golden(scorer, intent, backend),
@@ -71,7 +76,14 @@ impl LabelModel for QwenModel {
 fn check_golden(scorer: &mut Scorer<Cpu>, intent: &Intent, backend: &str) -> Result<()> {
     let golden = &intent.golden;
     for vector in &golden.vectors {
-        let Message::Text(text) = Message::new(&vector.text)? else { continue };
+        let mismatch = |found: String| IntentError::GoldenMismatch {
+            pack: format!("adapter for {}", intent.base.name),
+            backend: backend.to_owned(),
+            detail: format!("{found} on {:?}; off by {} is allowed", vector.text, golden.tolerance),
+        };
+        let Message::Text(text) = Message::new(&vector.text)? else {
+            return Err(mismatch("no answer".to_owned()));
+        };
         let scores = scorer.score(&text, false)?;
         let pairs = scores.log_probabilities.iter().zip(&vector.log_probabilities);
         let is_off = |(a, b): &(&f32, &f32)| {
@@ -79,14 +91,7 @@ fn check_golden(scorer: &mut Scorer<Cpu>, intent: &Intent, backend: &str) -> Res
             off.is_nan() || off > golden.tolerance
         };
         if let Some((ours, theirs)) = pairs.into_iter().find(is_off) {
-            return Err(IntentError::GoldenMismatch {
-                pack: format!("adapter for {}", intent.base.name),
-                backend: backend.to_owned(),
-                detail: format!(
-                    "log-probability {ours:.4} for {theirs:.4} on {:?}; off by {} is allowed",
-                    vector.text, golden.tolerance
-                ),
-            });
+            return Err(mismatch(format!("log-probability {ours:.4} for {theirs:.4}")));
         }
     }
     Ok(())

@@ -18,7 +18,7 @@ pub const MAX_FILE_BYTES: u64 = 33_554_432;
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 /// A pack has at most this many files: 8 GiB.
 pub(crate) const MAX_FILES: usize = 256;
-/// A pack has at most this many golden vectors; each costs a forward pass at load.
+/// A pack or an adapter has at most this many golden vectors; each costs a forward pass at load.
 const MAX_GOLDEN: usize = 64;
 
 /// A pack's manifest.
@@ -150,7 +150,9 @@ impl Manifest {
         }
         self.config.check().map_err(|error| IntentError::pack("config", error))?;
         self.check_files()?;
-        self.check_golden()
+        self.golden
+            .check(self.config.labels.len())
+            .map_err(|(field, detail)| IntentError::pack(format!("golden.{field}"), detail))
     }
 
     fn check_files(&self) -> Result<()> {
@@ -177,33 +179,6 @@ impl Manifest {
         Ok(())
     }
 
-    fn check_golden(&self) -> Result<()> {
-        let golden = &self.golden;
-        let other = golden.tolerance_other_order.unwrap_or(golden.tolerance);
-        for (field, tolerance) in [("tolerance", golden.tolerance), ("tolerance_other_order", other)] {
-            if !(tolerance.is_finite() && tolerance > 0.0) {
-                let detail = format!("{tolerance} is not a positive number");
-                return Err(IntentError::pack(format!("golden.{field}"), detail));
-            }
-        }
-        if !(1..=MAX_GOLDEN).contains(&golden.vectors.len()) {
-            let detail = format!("{} is not 1 to {MAX_GOLDEN}", golden.vectors.len());
-            return Err(IntentError::pack("golden.vectors", detail));
-        }
-        for (index, vector) in golden.vectors.iter().enumerate() {
-            let field = |part: &str| format!("golden.vectors[{index}].{part}");
-            if vector.text.trim().is_empty() || vector.text.chars().count() > MAX_MESSAGE_CHARS {
-                return Err(IntentError::pack(field("text"), "is not a message"));
-            }
-            let values = &vector.log_probabilities;
-            if values.len() != self.config.labels.len() || !values.iter().all(|value| value.is_finite()) {
-                let detail = format!("are not {} numbers", self.config.labels.len());
-                return Err(IntentError::pack(field("log_probabilities"), detail));
-            }
-        }
-        Ok(())
-    }
-
     /// The manifest as it is written: stable, two spaces deep, with a line end.
     ///
     /// # Errors
@@ -217,6 +192,32 @@ impl Manifest {
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+impl Golden {
+    /// Checks what the types do not; `labels` is how many there are. The error is a field and what is wrong with it.
+    pub(crate) fn check(&self, labels: usize) -> std::result::Result<(), (String, String)> {
+        let other = self.tolerance_other_order.unwrap_or(self.tolerance);
+        for (field, tolerance) in [("tolerance", self.tolerance), ("tolerance_other_order", other)] {
+            if !(tolerance.is_finite() && tolerance > 0.0) {
+                return Err((field.to_owned(), format!("{tolerance} is not a positive number")));
+            }
+        }
+        if !(1..=MAX_GOLDEN).contains(&self.vectors.len()) {
+            return Err(("vectors".to_owned(), format!("{} is not 1 to {MAX_GOLDEN}", self.vectors.len())));
+        }
+        for (index, vector) in self.vectors.iter().enumerate() {
+            let field = |part: &str| format!("vectors[{index}].{part}");
+            if vector.text.trim().is_empty() || vector.text.chars().count() > MAX_MESSAGE_CHARS {
+                return Err((field("text"), "is not a message".to_owned()));
+            }
+            let values = &vector.log_probabilities;
+            if values.len() != labels || !values.iter().all(|value| value.is_finite()) {
+                return Err((field("log_probabilities"), format!("are not {labels} numbers")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -240,7 +241,8 @@ pub(crate) fn check_name(name: &str) -> std::result::Result<(), String> {
     Err(format!("{name:?} is not 1 to 64 lower-case letters, digits, '.' and '-'"))
 }
 
-fn is_sha256(text: &str) -> bool {
+/// Whether it is 64 lower-case hex digits.
+pub(crate) fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 

@@ -9,16 +9,17 @@ use candle_core::quantized::gguf_file::Value;
 use serde_json::Value as Json;
 
 use super::formats::{Account, Formats, Group, GroupReport};
+use super::output::Output;
 use super::shards::Shards;
 use super::{Settings, Threshold, golden, merge};
 use crate::adapter::{Adapter, AdapterFiles, Projection};
 use crate::eval::identity::Origin as Calibration;
-use crate::fetch::{Artifact, CATALOG};
+use crate::fetch::known;
 use crate::gguf::write::{ALIGNMENT, Listed, header};
 use crate::gguf::{Gguf, Metadata};
 use crate::loader::Loader;
 use crate::model::qwen2::{EMBEDDING, LABEL_ROWS, LABEL_TOKENS, OUTPUT, Qwen2Config};
-use crate::pack::manifest::{FORMAT, Golden, MANIFEST, MAX_FILES, Manifest, Origin, PackFile, check_name};
+use crate::pack::manifest::{FORMAT, Golden, MAX_FILES, Manifest, Origin, PackFile, check_name};
 use crate::pack::{IntentConfig, check_threshold};
 use crate::prompt::Prompt;
 use crate::quant::QuantMatrix;
@@ -60,7 +61,7 @@ struct Planned {
 /// The name of a base's pack: the catalog's, else that of its file as far as a name may have its letters.
 #[must_use]
 pub fn default_name(base: &Base) -> String {
-    if let Some(known) = known(base) {
+    if let Some(known) = known(&base.sha256) {
         return known.name.to_string();
     }
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.';
@@ -68,24 +69,23 @@ pub fn default_name(base: &Base) -> String {
     name.chars().take(64).map(|c| if allowed(c) { c } else { '-' }).collect()
 }
 
-fn known(base: &Base) -> Option<Artifact> {
-    CATALOG.into_iter().find(|artifact| artifact.sha256 == base.sha256)
-}
-
-/// Makes the pack in `out`, whose manifest comes last; `progress` is told how many of all weights are done.
+/// Makes the pack in `out`, in the place of an earlier one if `overwrite`; `progress` is told how many of all weights are
+/// done.
 ///
 /// # Errors
-/// `invalid_argument` naming the option, `wrong_base`, `invalid_config`, `invalid_tensor` naming the tensor, `io`.
+/// `invalid_argument` naming the option, `wrong_base`, `invalid_config`, `invalid_tensor` naming the tensor, `io`; an
+/// earlier pack stays as it was then.
 pub fn pack(
     source: Source,
     settings: Settings,
     out: &Path,
+    overwrite: bool,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Written> {
     let Source { mut base, adapter, forced, config } = source;
     check(&settings)?;
     if let Some(files) = adapter.filter(|_| !forced) {
-        files.intent.check_base(Some(&base.sha256))?;
+        files.check_base(Some(&base.sha256))?;
     }
     let (config, threshold_from) = config_of(adapter, config, &settings)?;
     let origin = settings.origin.clone().map_or_else(|| origin(&base, adapter), Ok)?;
@@ -94,31 +94,52 @@ pub fn pack(
     let plan = plan(&base.sizes, &settings.formats, tokens.len())?;
     let header = header_of(&base.gguf.metadata, &settings.name, &tokens, &plan)?;
 
-    let mut shards = open_shards(out, &header, &plan, settings.max_file_bytes)?;
+    let output = Output::open(out, overwrite)?;
+    let mut shards = open_shards(output.path(), &header, &plan, settings.max_file_bytes)?;
     drop(header);
     let groups = write_tensors(&mut base.gguf, &plan, &merged, &mut shards, progress)?;
     drop(base);
     let files = shards.finish()?;
-
-    let manifest = Manifest {
-        format: FORMAT,
-        architecture: "qwen2".to_owned(),
-        licence: origin.licence.clone(),
-        origin,
-        threshold_from: serde_json::to_value(threshold_from)
-            .map_err(|error| IntentError::data("threshold_from", error))?,
-        golden: ask(out, &files, &config)?,
-        config,
-        files,
-        training: adapter.map_or(Json::Null, |files| files.intent.training.clone()),
-        figures: super::figures::condense(&settings.figures),
-        name: settings.name,
-        command: settings.command,
-    };
-    manifest.check()?;
-    let path = out.join(MANIFEST);
-    std::fs::write(&path, manifest.to_json()?).map_err(|error| IntentError::io(path.display(), error))?;
+    let golden = ask(output.path(), &files, &config)?;
+    let training =
+        adapter.and_then(AdapterFiles::intent).map_or(Json::Null, |intent| intent.training.clone());
+    let parts = Parts { origin, config, threshold_from, files, golden, training };
+    let manifest = parts.manifest(settings)?;
+    output.finish(&manifest)?;
     Ok(Written { manifest, groups })
+}
+
+/// What a manifest is made of beside the settings.
+struct Parts {
+    origin: Origin,
+    config: IntentConfig,
+    threshold_from: Calibration,
+    files: Vec<PackFile>,
+    golden: Golden,
+    training: Json,
+}
+
+impl Parts {
+    fn manifest(self, settings: Settings) -> Result<Manifest> {
+        let Self { origin, config, threshold_from, files, golden, training } = self;
+        let manifest = Manifest {
+            format: FORMAT,
+            architecture: "qwen2".to_owned(),
+            licence: origin.licence.clone(),
+            origin,
+            threshold_from: serde_json::to_value(threshold_from)
+                .map_err(|error| IntentError::data("threshold_from", error))?,
+            golden,
+            config,
+            files,
+            training,
+            figures: super::figures::condense(&settings.figures),
+            name: settings.name,
+            command: settings.command,
+        };
+        manifest.check()?;
+        Ok(manifest)
+    }
 }
 
 /// What can be refused before minutes of work.
@@ -151,7 +172,7 @@ fn config_of(
     given: IntentConfig,
     settings: &Settings,
 ) -> Result<(IntentConfig, Calibration)> {
-    let mut config = adapter.map_or(given, |files| files.intent.config.clone());
+    let mut config = adapter.map_or(given, |files| files.intent_config().clone());
     config.temperature = settings.temperature.unwrap_or(config.temperature);
     let mut from = Calibration::Configuration;
     if let Threshold::Given(threshold) = settings.threshold {
@@ -172,11 +193,11 @@ fn origin(base: &Base, adapter: Option<&AdapterFiles>) -> Result<Origin> {
         licence: licence.to_owned(),
         notices,
     };
-    if let Some(known) = known(base) {
+    if let Some(known) = known(&base.sha256) {
         let notices = format!("Made from {} by Alibaba Cloud. Apache License 2.0. {changed}", known.repo);
         return Ok(origin(&known.repo, "Apache-2.0", notices));
     }
-    let stated = adapter.and_then(|files| files.intent.base.licence.as_deref());
+    let stated = adapter.and_then(AdapterFiles::intent).and_then(|intent| intent.base.licence.as_deref());
     match stated {
         Some(licence) => Ok(origin(&base.name, licence, changed)),
         None => {
@@ -247,7 +268,7 @@ fn part(name: &str) -> (Group, Option<(usize, Projection)>) {
     (group, place)
 }
 
-/// Makes room in `out` and writes the header.
+/// Begins the files in `out` with the header.
 fn open_shards<'a>(out: &'a Path, header: &[u8], plan: &[Planned], limit: u64) -> Result<Shards<'a>> {
     let padded = |tensor: &Planned| tensor.listed.bytes.next_multiple_of(ALIGNMENT) as u64;
     let total = header.len() as u64 + plan.iter().map(padded).sum::<u64>();
@@ -256,7 +277,6 @@ fn open_shards<'a>(out: &'a Path, header: &[u8], plan: &[Planned], limit: u64) -
         let detail = format!("{total} bytes would be {count} files; a pack has at most {MAX_FILES}");
         return Err(IntentError::argument("--max-file-bytes", detail));
     }
-    clear(out)?;
     let mut shards = Shards::new(out, total, limit);
     shards.write(header)?;
     Ok(shards)
@@ -303,28 +323,6 @@ fn write_tensors(
         progress(done, total);
     }
     Ok(account.reports())
-}
-
-/// Makes room for a pack: an earlier one's manifest goes first, so that a folder with a manifest is a whole pack.
-fn clear(out: &Path) -> Result<()> {
-    std::fs::create_dir_all(out).map_err(|error| IntentError::io(out.display(), error))?;
-    let path = out.join(MANIFEST);
-    let earlier = match std::fs::read(&path) {
-        Ok(json) => Manifest::from_json(&json).map_or_else(|_| Vec::new(), |manifest| manifest.files),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(IntentError::io(path.display(), error)),
-    };
-    std::fs::remove_file(&path).map_err(|error| IntentError::io(path.display(), error))?;
-    for file in earlier {
-        let path = out.join(file.path);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(IntentError::io(path.display(), error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Asks what was written.

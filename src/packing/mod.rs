@@ -12,6 +12,7 @@ pub mod figures;
 pub mod formats;
 mod golden;
 mod merge;
+pub mod output;
 mod shards;
 mod vocabulary;
 mod weights;
@@ -25,11 +26,12 @@ use crate::eval::Evaluator;
 use crate::eval::identity::Origin;
 use crate::eval::sets::calibration;
 use crate::loader::Loader;
-use crate::pack::manifest::{self, FORMAT, MANIFEST, MAX_FILE_BYTES, PackFile, sha256};
+use crate::pack::manifest::{self, FORMAT, MAX_FILE_BYTES, PackFile, sha256};
 use crate::pack::{IntentConfig, Manifest};
 use crate::{IntentError, Result};
 use base::Base;
 use formats::{Formats, GroupReport};
+use output::Output;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -176,21 +178,19 @@ fn files(gguf: &[u8], limit: u64) -> Result<Vec<PackFile>> {
 }
 
 impl Packed {
-    /// Writes the pack into `folder`, which is made where it is missing; the manifest comes last.
+    /// Writes the pack into `folder`, which is made where it is missing, in the place of an earlier one if `overwrite`.
     ///
     /// # Errors
-    /// `io`.
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        let io = |path: &Path, error| IntentError::io(path.display(), error);
-        std::fs::create_dir_all(folder).map_err(|error| io(folder, error))?;
+    /// `io`, and `invalid_argument` as [`output::check`].
+    pub fn write(&self, folder: &Path, overwrite: bool) -> Result<()> {
+        let output = Output::open(folder, overwrite)?;
         let mut rest = self.gguf.as_slice();
         for file in &self.manifest.files {
-            let path = folder.join(&file.path);
+            let path = output.path().join(&file.path);
             let (chunk, later) = rest.split_at(rest.len().min(file.bytes as usize));
-            std::fs::write(&path, chunk).map_err(|error| io(&path, error))?;
+            std::fs::write(&path, chunk).map_err(|error| IntentError::io(path.display(), error))?;
             rest = later;
         }
-        let path = folder.join(MANIFEST);
-        std::fs::write(&path, self.manifest.to_json()?).map_err(|error| io(&path, error))
+        output.finish(&self.manifest)
     }
 }

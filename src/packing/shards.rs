@@ -16,6 +16,11 @@ pub(super) fn names(count: usize) -> impl Iterator<Item = String> {
     )
 }
 
+/// Whether a file of that name may be one of [`names`].
+pub(super) fn is_name(name: &str) -> bool {
+    name == "model.gguf" || (name.starts_with("model-") && name.ends_with(".gguf-part"))
+}
+
 /// Writes files into a folder.
 pub(super) struct Shards<'a> {
     folder: &'a Path,

@@ -64,11 +64,11 @@ impl Checkpoint {
         write_tensors(path, tensors, Some(metadata))
     }
 
-    /// Reads it.
+    /// Reads it; the tensors go to `device`.
     ///
     /// # Errors
     /// `io`, and `invalid_config` where it is no checkpoint of this program.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path, device: &Device) -> Result<Self> {
         let name = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|error| IntentError::io(&name, error))?;
         let invalid = |detail: String| IntentError::config(name.clone(), detail);
@@ -76,7 +76,7 @@ impl Checkpoint {
         let state = metadata.metadata().as_ref().and_then(|metadata| metadata.get(STATE));
         let state = state.ok_or_else(|| invalid("is no checkpoint: it holds no state".to_owned()))?;
         let state = serde_json::from_str(state).map_err(|error| invalid(format!("state: {error}")))?;
-        let all = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+        let all = candle_core::safetensors::load_buffer(&bytes, device)
             .map_err(|error| invalid(error.to_string()))?;
         let mut tensors: BTreeMap<String, Weights> = BTreeMap::new();
         for (name, tensor) in all {

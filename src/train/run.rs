@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 
 use super::average::{Average, Averaging};
@@ -19,6 +19,27 @@ use crate::{IntentError, Result};
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 /// File of the log in the output folder.
 pub const LOG: &str = "training.jsonl";
+
+/// Removes `files` of an earlier run, which `manifest` or a checkpoint tells of, so that what is there is never half one
+/// run and half another; its log is truncated by the next. What says that a run is finished goes first.
+///
+/// # Errors
+/// `io` naming the file.
+pub(super) fn clear(folder: &Path, manifest: &str, files: &[&str]) -> Result<()> {
+    if ![manifest, CHECKPOINT].iter().any(|mark| folder.join(mark).exists()) {
+        return Ok(());
+    }
+    for file in [manifest, CHECKPOINT].iter().chain(files) {
+        let path = folder.join(file);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(IntentError::io(path.display(), error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
 
 /// A position in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +173,9 @@ impl<'a, T: Task> Run<'a, T> {
         let schedule = Schedule::new(settings.epochs * task.steps(), settings.warmup, settings.decay);
         let optimizer = Optimizer::new(settings.optimizer.clone(), parameters)?;
         let checkpoint = folder.join(CHECKPOINT);
-        let read = if resume { Some(Checkpoint::read(&checkpoint)?) } else { None };
+        let device =
+            parameters.iter().next().map_or(Device::Cpu, |parameter| parameter.value.device().clone());
+        let read = if resume { Some(Checkpoint::read(&checkpoint, &device)?) } else { None };
         let state = match &read {
             Some(read) => same_run(&read.state, &settings.run)?,
             None => fresh(&settings.run),

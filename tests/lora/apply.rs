@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
-use relayops_intent::adapter::{Adapter, AdapterFiles};
+use relayops_intent::adapter::{Adapter, AdapterFiles, Asked, CONFIG, INTENT, Intent, TENSORS};
 use relayops_intent::cascade::{Cascade, CascadeOptions};
 use relayops_intent::classifier::{Classifier, ClassifyOptions, Reading};
 use relayops_intent::loader::Loader;
@@ -14,6 +14,14 @@ use relayops_testkit::TinyQwen2;
 
 use super::runs;
 use super::tiny::{self, MESSAGES};
+
+/// What an adapter of this project says of itself.
+fn promise(files: &mut AdapterFiles) -> &mut Intent {
+    match &mut files.asked {
+        Asked::Intent(intent) => intent,
+        Asked::Given(_) => panic!("no intent.json"),
+    }
+}
 
 /// A tiny model and two adapters that were trained for it.
 struct Trained {
@@ -80,7 +88,8 @@ fn adapters_swap_on_a_loaded_base() {
                 _ => &none,
             };
             assert_eq!(&scores(&mut classifier), expected, "{name:?}");
-            let config = adapter.map_or_else(IntentConfig::default, |adapter| adapter.intent.config);
+            let config =
+                adapter.map_or_else(IntentConfig::default, |adapter| adapter.intent_config().clone());
             assert_eq!(*classifier.config(), config);
         }
     }
@@ -93,7 +102,7 @@ fn golden_answers_of_training_are_the_engines() {
         let adapter = trained.adapter(name);
         let mut classifier = trained.base(true);
         classifier.set_adapter(Some(&adapter), false).unwrap();
-        for vector in &adapter.intent.golden.vectors {
+        for vector in &adapter.intent().unwrap().golden.vectors {
             let Reading::Scored { scores, .. } = classifier.read(&vector.text, false).unwrap() else {
                 panic!()
             };
@@ -113,24 +122,31 @@ fn a_refused_adapter_changes_nothing() {
     classifier.set_adapter(Some(&first), false).unwrap();
     let before = scores(&mut classifier);
     let mut other_base = trained.adapter("second");
-    other_base.intent.base.sha256 = "0".repeat(64);
+    promise(&mut other_base).base.sha256 = "0".repeat(64);
     let mut untrue = trained.adapter("second");
-    untrue.intent.golden.vectors[1].log_probabilities[2] += 1.0;
+    promise(&mut untrue).golden.vectors[1].log_probabilities[2] += 1.0;
+    let mut unread = trained.adapter("second");
+    promise(&mut unread).golden.vectors[1].text = "a".repeat(2001);
     let mut damaged = trained.adapter("second");
     damaged.tensors.truncate(100);
     let mut unsayable = trained.adapter("second");
-    unsayable.intent.config.labels[1] = unsayable.intent.config.labels[0].clone();
+    promise(&mut unsayable).config.labels[1] = "billing".to_owned();
+    promise(&mut unsayable).config.labels[0] = "billing".to_owned();
     for (adapter, code) in [
         (&other_base, "wrong_base"),
         (&untrue, "golden_mismatch"),
+        (&unread, "golden_mismatch"),
         (&damaged, "invalid_config"),
         (&unsayable, "invalid_config"),
     ] {
         let error = classifier.set_adapter(Some(adapter), false).unwrap_err();
         assert_eq!(error.code(), code, "{error}");
         assert_eq!(scores(&mut classifier), before, "{code}");
-        assert_eq!(*classifier.config(), first.intent.config);
+        assert_eq!(*classifier.config(), *first.intent_config());
     }
+    // Beside its own base an adapter answers as it must, forced or not.
+    let error = classifier.set_adapter(Some(&untrue), true).unwrap_err();
+    assert_eq!(error.code(), "golden_mismatch", "{error}");
     classifier.set_adapter(Some(&other_base), true).unwrap();
     assert!(scores(&mut classifier) != before);
     // A base whose digest was not taken can't be told from another.
@@ -173,9 +189,52 @@ fn a_cascade_passes_adapters_to_its_last_stage() {
     }
     assert!(answers[0] != answers[5] && answers[5] != answers[10]);
     let mut other = trained.adapter("first");
-    other.intent.config.policy.always_escalate.clear();
+    promise(&mut other).config.policy.always_escalate.clear();
     let error = cascade.set_adapter(Some(&other), true).unwrap_err();
     assert_eq!((error.code(), error.to_string().contains("policy")), ("invalid_config", true), "{error}");
+}
+
+#[test]
+fn golden_answers_of_an_adapter_are_some_messages() {
+    let trained = Trained::new(&tiny::model());
+    let intent = promise(&mut trained.adapter("first")).clone();
+    let refused = |change: &dyn Fn(&mut Intent), field: &str| {
+        let mut intent = intent.clone();
+        change(&mut intent);
+        let error = Intent::from_json(&intent.to_json().unwrap()).unwrap_err();
+        assert_eq!(error.code(), "invalid_config");
+        assert!(error.to_string().starts_with(&format!("intent.json: golden.{field}: ")), "{error}");
+    };
+    refused(&|intent| intent.golden.vectors.clear(), "vectors");
+    refused(&|intent| intent.golden.vectors = vec![intent.golden.vectors[0].clone(); 65], "vectors");
+    refused(&|intent| intent.golden.vectors[1].text = " ".to_owned(), "vectors[1].text");
+    refused(&|intent| intent.golden.vectors[2].text = "a".repeat(2001), "vectors[2].text");
+    refused(&|intent| intent.golden.vectors[0].log_probabilities.clear(), "vectors[0].log_probabilities");
+    refused(&|intent| intent.golden.tolerance = 0.0, "tolerance");
+    refused(&|intent| intent.golden.tolerance_other_order = Some(-1.0), "tolerance_other_order");
+}
+
+#[test]
+fn files_of_an_adapter_belong_together() {
+    let trained = Trained::new(&tiny::model());
+    let adapter = |name| trained.adapter(name);
+    let (first, second) = (adapter("first"), adapter("second"));
+    let json = first.intent().unwrap().to_json().unwrap();
+    let new = |config: &AdapterFiles, tensors: &AdapterFiles| {
+        AdapterFiles::new(&json, config.config.clone(), tensors.tensors.clone())
+    };
+    assert_eq!(new(&first, &first).unwrap(), first);
+    for (config, tensors, file) in [(&second, &first, CONFIG), (&first, &second, TENSORS)] {
+        let error = new(config, tensors).unwrap_err();
+        assert_eq!(error.code(), "checksum");
+        assert!(error.to_string().starts_with(file), "{error}");
+    }
+    // Adapters of before do not know.
+    let mut older = first.clone();
+    promise(&mut older).files = None;
+    let json = older.intent().unwrap().to_json().unwrap();
+    assert!(!json.contains(TENSORS), "{json}");
+    assert_eq!(AdapterFiles::new(&json, older.config.clone(), older.tensors.clone()).unwrap(), older);
 }
 
 #[test]
@@ -229,7 +288,7 @@ fn merged_and_unmerged_agree() {
         let sizes = relayops_intent::train::lora::Base::read(&trained.model).unwrap().sizes;
         let path = trained.folder.path().join("merged.gguf");
         merge(&trained.model, &files.adapter(&sizes).unwrap(), &path);
-        let mut merged = Loader::read_file(&path, files.intent.config.clone()).unwrap().finish().unwrap();
+        let mut merged = Loader::read_file(&path, files.intent_config().clone()).unwrap().finish().unwrap();
         let off = largest_difference(&scores(&mut unmerged), &scores(&mut merged));
         assert!(off < 1e-3, "{name}: {off}");
     }
@@ -243,7 +302,7 @@ fn an_adapter_of_a_hub_model_answers_as_trained() {
     let intent = runs::run(&base, "--epochs 1 --batch 8 --rate 1e-2 --rank 2", &out, false, None).unwrap();
     assert_eq!(intent.base.name, "base");
     let files = AdapterFiles::read(&out).unwrap();
-    assert_eq!(files.intent, intent);
+    assert_eq!(files.asked, Asked::Intent(Box::new(intent)));
     let sizes = relayops_intent::train::lora::Base::read(&base).unwrap().sizes;
     assert_eq!(files.adapter(&sizes).unwrap().paths.len(), 14);
 }
@@ -287,12 +346,17 @@ fn the_command_line_takes_adapters() {
     let recorded =
         ["eval", "--model", &model, "--adapter", &first, "--set", "dev", "--json", "--threshold", "0.7"];
     let result = printed(&[&recorded[..], &["--record"]].concat());
-    let intent = AdapterFiles::read(Path::new(&first)).unwrap().intent;
+    let intent = AdapterFiles::read(Path::new(&first)).unwrap().intent().unwrap().clone();
     assert_eq!(intent.figures[0]["accuracy"], result["accuracy"]);
     assert!(intent.figures[0]["set"] == "dev" && intent.figures[0].get("errors").is_none());
     assert!((intent.config.threshold - 0.7).abs() < 1e-6, "{}", intent.config.threshold);
+    assert_eq!(result["adapter"]["sha256"], intent.files.unwrap().tensors);
     let (code, _, error) = command(&["eval", "--model", &model, "--record", "--set", "dev"]);
     assert!(code == Some(2) && error.contains("--adapter"), "{error}");
+    for other in [&["--force-adapter"][..], &["--jsonl", "x.jsonl"]] {
+        let (code, _, error) = command(&[&recorded[..], &["--record"], other].concat());
+        assert!(code == Some(2) && error.contains("--record") && error.contains(other[0]), "{error}");
+    }
     let table = {
         let (code, out, error) = command(&["bench", "--model", &model, "--adapter", &first, "--rounds", "2"]);
         assert_eq!(code, Some(0), "{error}");
@@ -302,7 +366,42 @@ fn the_command_line_takes_adapters() {
     assert!(cost.contains("% of a message's time") && cost.contains("n = 20 pairs"), "{cost}");
     let (code, _, error) = command(&["classify", "--model", &model, "--adapter", "/nowhere", "hi"]);
     assert_eq!(code, Some(1), "{error}");
-    assert!(error.contains("intent.json"), "{error}");
+    assert!(error.contains(CONFIG), "{error}");
+}
+
+#[test]
+fn an_adapter_from_elsewhere_is_asked_as_the_caller_says() {
+    let trained = Trained::new(&tiny::model());
+    let (model, first) = trained.paths();
+    let elsewhere = trained.folder.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    for file in [CONFIG, TENSORS] {
+        std::fs::copy(Path::new(&first).join(file), elsewhere.join(file)).unwrap();
+    }
+    let path = |name: &str, text: &str| {
+        let path = trained.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let own = trained.adapter("first").intent_config().clone();
+    let config = path("config.json", &serde_json::to_string(&own).unwrap());
+    let system = path("system.txt", &own.prompt.unwrap().system);
+    let there = ["classify", "--json", "--model", &model, "--adapter"];
+    let elsewhere = elsewhere.to_str().unwrap();
+    let (code, _, error) = command(&[&there[..], &[elsewhere, MESSAGES[0]]].concat());
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("no intent.json") && error.contains("--force-adapter"), "{error}");
+    let expected = printed(&[&there[..], &[&first, MESSAGES[0]]].concat());
+    let forced = [&there[..], &[elsewhere, "--force-adapter", MESSAGES[0]]].concat();
+    let given = printed(&[&forced[..], &["--config", &config]].concat());
+    assert_eq!(given["probabilities"], expected["probabilities"]);
+    // The same prompt; the temperature is the built-in one.
+    let prompted = printed(&[&forced[..], &["--system-prompt", &system]].concat());
+    assert_eq!(prompted["intent"], expected["intent"]);
+    assert!(prompted["probabilities"] != printed(&forced)["probabilities"]);
+    // One that brings its own is not asked otherwise.
+    let (code, _, error) = command(&[&there[..], &[&first, "--config", &config, "hi"]].concat());
+    assert!(code == Some(2) && error.contains("--config") && error.contains(INTENT), "{error}");
 }
 
 #[test]
@@ -322,6 +421,12 @@ fn the_command_line_takes_cascades() {
     assert_eq!(result["intent"], *alone.intent);
     let (code, out, error) = command(&[&cascade[..], &[MESSAGES[0]]].concat());
     assert_eq!((code, &*out), (Some(0), "{\"intent\": \"reset_device\"}\n"), "{error}");
+    let (code, out, error) = command(&[&["bench", "--rounds", "1"], &cascade[1..]].concat());
+    assert_eq!(code, Some(0), "{error}");
+    assert!(
+        out.lines().any(|line| line.starts_with("adapter ") && line.contains("without a cascade")),
+        "{out}"
+    );
 }
 
 #[test]
@@ -334,15 +439,29 @@ fn eval_chooses_and_sweeps_the_thresholds_of_cascades() {
     assert!(compact.get("cascade").is_none() && both["cascade"]["stages"][1]["stage"] == "qwen2");
     for (result, stages) in [(compact, 1), (both, 2)] {
         let choice = &result["choice"];
-        assert_eq!((&choice["n"], &choice["chosen_on"]), (&291.into(), &"dev-calibrate".into()), "{choice}");
+        assert_eq!(
+            (&choice["n"], &choice["chosen_on"]),
+            (&146.into(), &"dev.jsonl, ids 2 modulo 4".into()),
+            "{choice}"
+        );
         assert_eq!(choice["figures"]["thresholds"].as_array().unwrap().len(), stages);
         assert!(choice["figures"]["unsafe_local_rate"].as_f64().unwrap() <= 0.01);
         assert!(choice["figures"]["unsafe_local_upper"].as_f64().unwrap() > 0.01);
+        // All of dev's first half are others.
+        let others = &result["not_chosen_on"];
+        assert_eq!((&others["n"], &others["unsafe_local"]), (&result["n"], &result["unsafe_local"]));
+        assert_eq!(others["unsafe_local_upper"], result["unsafe_local_upper"]);
     }
     let (code, out, error) =
         command(&[&models[..], &["--set", "dev", "--max-unsafe", "0.01", "--sweep"]].concat());
     assert_eq!(code, Some(0), "{error}");
-    for said in ["ms a message on average", "right of these", "thresholds in force", "chosen among 2704"] {
+    for said in [
+        "ms a message on average",
+        "right of these",
+        "thresholds in force",
+        "chosen among 2704",
+        "not chosen on",
+    ] {
         assert!(out.contains(said), "{said}: {out}");
     }
 }

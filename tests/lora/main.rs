@@ -4,6 +4,7 @@
 mod apply;
 mod forward;
 mod gradients;
+mod output;
 mod pack;
 mod peft;
 mod runs;

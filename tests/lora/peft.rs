@@ -232,23 +232,15 @@ fn fields_that_ask_for_more_are_refused_by_name() {
         ("target_modules", json!(["q_proj", "embed_tokens"])),
         ("target_modules", json!("(unclosed")),
         ("target_modules", json!("(?=look)ahead")),
+        ("target_modules", json!(["q_proj", "model.layers.2.self_attn.q_proj"])),
+        ("target_modules", json!(["q_proj", "proj"])),
+        ("exclude_modules", json!("(unclosed")),
     ] {
         let mut changed: Value = serde_json::from_str(&config).unwrap();
         changed[field] = value.clone();
         let error = Adapter::read(&changed.to_string(), &bytes, &sizes).unwrap_err();
         assert_eq!(error.code(), "unsupported_model", "{field} {value}: {error}");
         assert!(error.to_string().starts_with(&format!("adapter_config.json: {field}: ")), "{error}");
-    }
-    for (field, value) in [
-        ("r", json!(0)),
-        ("rank_pattern", json!({"q_proj": 0})),
-        ("alpha_pattern", json!({"q_proj": "much"})),
-    ] {
-        let mut changed: Value = serde_json::from_str(&config).unwrap();
-        changed[field] = value;
-        let error = Adapter::read(&changed.to_string(), &bytes, &sizes).unwrap_err();
-        assert_eq!(error.code(), "invalid_config", "{error}");
-        assert!(error.to_string().contains(field), "{error}");
     }
     let mut missing: Value = serde_json::from_str(&config).unwrap();
     missing.as_object_mut().unwrap().remove("lora_alpha");
@@ -261,7 +253,92 @@ fn fields_that_ask_for_more_are_refused_by_name() {
     {
         neutral[field] = value;
     }
+    for field in ["rank_pattern", "alpha_pattern", "use_rslora", "exclude_modules", "layers_to_transform"] {
+        neutral[field] = Value::Null;
+    }
     Adapter::read(&neutral.to_string(), &bytes, &sizes).unwrap();
+}
+
+#[test]
+fn fields_that_can_not_be_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let sizes = *model(folder.path()).config();
+    let (config, bytes) = files("plain");
+    for (field, value) in [
+        ("r", json!(0)),
+        ("rank_pattern", json!({"q_proj": 0})),
+        ("alpha_pattern", json!({"q_proj": "much"})),
+        ("alpha_pattern", json!({"q_proj": 1e300})),
+        ("rank_pattern", json!([4])),
+        ("rank_pattern", Value::Object((0..1025).map(|n| (format!("q{n}"), json!(4))).collect())),
+        ("lora_alpha", json!(1e300)),
+        ("lora_alpha", json!("much")),
+        ("use_rslora", json!("yes")),
+        ("target_modules", json!(5)),
+        ("layers_to_transform", json!([-1])),
+        ("exclude_modules", json!({"a": 1})),
+    ] {
+        let mut changed: Value = serde_json::from_str(&config).unwrap();
+        changed[field] = value;
+        let error = Adapter::read(&changed.to_string(), &bytes, &sizes).unwrap_err();
+        assert_eq!(error.code(), "invalid_config", "{error}");
+        assert!(error.to_string().contains(field), "{error}");
+    }
+}
+
+/// What the plain adapter's configuration, changed, is read as: whether it names just the paths whose tensors are left.
+fn assert_names(changes: Value, is_named: impl Fn(&str) -> bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let sizes = *model(folder.path()).config();
+    let mut config: Value = serde_json::from_str(&files("plain").0).unwrap();
+    for (field, value) in changes.as_object().unwrap() {
+        config[field] = value.clone();
+    }
+    let left = tensors(|all| all.retain(|name, _| is_named(name)));
+    let adapter = Adapter::read(&config.to_string(), &left, &sizes);
+    let adapter = adapter.unwrap_or_else(|error| panic!("{changes}: {error}"));
+    assert!(!adapter.paths.is_empty(), "{changes}");
+    // And no others.
+    let whole = Adapter::read(&config.to_string(), &files("plain").1, &sizes);
+    assert_eq!(whole.is_ok(), adapter.paths.len() == 14, "{changes}");
+}
+
+#[test]
+fn modules_are_named_by_pefts_rules() {
+    let every = |_: &str| true;
+    for whole in ["model.layers.1.self_attn.q_proj", "layers.1.self_attn.q_proj", "1.self_attn.q_proj"] {
+        assert_names(json!({"target_modules": [whole]}), |name| name.contains("layers.1.self_attn.q_proj"));
+    }
+    assert_names(json!({"target_modules": ["self_attn.q_proj"]}), |name| name.contains("q_proj"));
+    assert_names(json!({"target_modules": ["0.mlp.up_proj", "v_proj"]}), |name| {
+        name.contains("layers.0.mlp.up_proj") || name.contains("v_proj")
+    });
+    assert_names(json!({"target_modules": "all-linear"}), every);
+    // All layers; those that there are; and not those of modules that are named as a whole.
+    assert_names(json!({"layers_to_transform": []}), every);
+    assert_names(json!({"layers_to_transform": [1, 2, 30]}), |name| name.contains("layers.1."));
+    assert_names(json!({"layers_to_transform": 0}), |name| name.contains("layers.0."));
+    assert_names(
+        json!({"layers_to_transform": [0], "target_modules": ["model.layers.1.mlp.up_proj", "k_proj"]}),
+        |name| name.contains("layers.1.mlp.up_proj") || name.contains("layers.0.self_attn.k_proj"),
+    );
+    assert_names(json!({"exclude_modules": ["up_proj", "1.self_attn.q_proj"]}), |name| {
+        !name.contains("up_proj") && !name.contains("layers.1.self_attn.q_proj")
+    });
+    assert_names(json!({"exclude_modules": r".*\.layers\.0\..*"}), |name| name.contains("layers.1."));
+    assert_names(json!({"exclude_modules": "q_proj"}), every);
+}
+
+#[test]
+fn a_rank_beyond_a_matrix_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let sizes = *model(folder.path()).config();
+    let mut config: Value = serde_json::from_str(&files("plain").0).unwrap();
+    // Keys have 16 features.
+    config["rank_pattern"] = json!({"k_proj": 17});
+    let error = Adapter::read(&config.to_string(), &files("plain").1, &sizes).unwrap_err();
+    assert_eq!(error.code(), "invalid_tensor", "{error}");
+    assert!(error.to_string().contains("rank 17 beside a matrix of 16 times 32"), "{error}");
 }
 
 #[test]

@@ -224,6 +224,33 @@ fn options_that_can_not_work_are_named() {
 }
 
 #[test]
+fn a_run_in_the_place_of_another_leaves_nothing_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = tiny::file(folder.path(), &tiny::model());
+    let out = folder.path().join("out");
+    run(&model, "--batch 4 --rank 2", &out, false, None).unwrap();
+    // Killed before its first checkpoint.
+    run(&model, "--batch 4 --rank 2 --seed 5", &out, false, Some(1)).unwrap_err();
+    let left: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [LOG]);
+    // What no run has left stays until there is something for its place.
+    std::fs::write(out.join(TENSORS), "someone's").unwrap();
+    run(&model, "--batch 4 --rank 2", &out, false, Some(1)).unwrap_err();
+    assert_eq!(std::fs::read(out.join(TENSORS)).unwrap(), b"someone's");
+}
+
+#[test]
+fn known_bases_are_called_by_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut base = Base::read(&tiny::file(folder.path(), &tiny::model())).unwrap();
+    assert_eq!([base.argument(), base.repository()], ["tiny.gguf", "tiny.gguf"]);
+    base.sha256 = relayops_intent::fetch::find("qwen2.5-0.5b").unwrap().sha256.into_owned();
+    assert_eq!([base.argument(), base.repository()], ["qwen2.5-0.5b", "Qwen/Qwen2.5-Coder-0.5B-Instruct"]);
+    let hub = Base::read(&super::peft::base_folder(folder.path())).unwrap();
+    assert_eq!([hub.argument(), hub.repository()], ["base", "base"]);
+}
+
+#[test]
 fn what_is_written_is_complete() {
     let folder = tempfile::tempdir().unwrap();
     let model = tiny::file(folder.path(), &tiny::model());
@@ -235,12 +262,13 @@ fn what_is_written_is_complete() {
     assert!(!text.contains(folder.path().to_str().unwrap()), "{text}");
     let command = intent.training["command"].as_str().unwrap();
     assert!(
-        command.starts_with("relayops-intent train lora --base tiny --out 'my out' --templates 0"),
+        command.starts_with("relayops-intent train lora --base tiny.gguf --out 'my out' --templates 0"),
         "{command}"
     );
     // The command means the same run.
     assert_eq!(hyper(command.split_once("'my out' ").unwrap().1), hyper(options));
     let config: Value = serde_json::from_slice(&std::fs::read(out.join(CONFIG)).unwrap()).unwrap();
+    assert_eq!(config["base_model_name_or_path"], "tiny.gguf");
     assert_eq!(config["r"], 2);
     assert_eq!(config["lora_alpha"], 5.0);
     assert_eq!(config["target_modules"], serde_json::json!(["q_proj", "down_proj"]));

@@ -2,7 +2,12 @@
 
 use rayon::prelude::*;
 
+use crate::Result;
+use crate::memory::room;
 use crate::quant::dot_f32;
+
+/// What memory is for.
+const WHAT: &str = "a low-rank path";
 
 /// Multiplications below which the work is not shared out.
 const SHARED: usize = 1 << 18;
@@ -19,13 +24,19 @@ pub struct LowRank {
 
 impl LowRank {
     /// `a` is `[rank, in]`, `b` is `[out, rank]`.
-    pub(super) fn new(rank: usize, a: &[f32], b: &[f32], scale: f32) -> Self {
+    ///
+    /// # Errors
+    /// `out_of_memory`.
+    pub(super) fn new(rank: usize, a: &[f32], b: &[f32], scale: f32) -> Result<Self> {
         let out = b.len() / rank;
-        let mut transposed = vec![0.0; b.len()];
+        let mut transposed = room(b.len(), WHAT)?;
+        transposed.resize(b.len(), 0.0);
+        let mut own = room(a.len(), WHAT)?;
+        own.extend_from_slice(a);
         for (row, values) in b.chunks_exact(rank).enumerate() {
             values.iter().enumerate().for_each(|(r, value)| transposed[r * out + row] = scale * value);
         }
-        Self { a: a.to_vec(), b: transposed, width: a.len() / rank, out }
+        Ok(Self { a: own, b: transposed, width: a.len() / rank, out })
     }
 
     /// `y += scale * (x A') B'`: `x` is `[rows, in]`, `y` is `[rows, out]`.
@@ -74,7 +85,7 @@ mod tests {
             let (a, b) = (numbers(rank * width, 5), numbers(out * rank, 7));
             let (x, start) = (numbers(rows * width, 3), numbers(rows * out, 11));
             let mut y = start.clone();
-            LowRank::new(rank, &a, &b, 0.5).add(&x, &mut y);
+            assert!(LowRank::new(rank, &a, &b, 0.5).map(|path| path.add(&x, &mut y)).is_ok());
             for row in 0..rows {
                 for column in 0..out {
                     let mut expected = f64::from(start[row * out + column]);

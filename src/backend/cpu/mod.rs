@@ -149,7 +149,7 @@ impl Backend for Cpu {
             let detail = format!("{} and {} values are not of rank {rank}", a.len(), b.len());
             return Err(IntentError::argument("low-rank path", detail));
         }
-        Ok(LowRank::new(rank, a, b, scale))
+        LowRank::new(rank, a, b, scale)
     }
 
     fn add_low_rank(&self, y: &mut Tensor, x: &Tensor, path: &LowRank) {

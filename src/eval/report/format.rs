@@ -77,6 +77,9 @@ pub fn identity(result: &Evaluation) -> Vec<String> {
         parts.push(format!("{}, {} bytes", file.path, file.bytes));
         parts.push(format!("SHA-256 {}", file.sha256));
     }
+    if let Some(adapter) = &model.adapter {
+        parts.push(format!("adapter SHA-256 {}", adapter.sha256));
+    }
     let trained = model.trained_on.as_ref().map_or_else(|| "unknown data".to_owned(), ToString::to_string);
     parts.push(format!("trained on {trained}"));
     parts.extend(model.configuration.as_ref().map(|from| format!("configuration: {from}")));

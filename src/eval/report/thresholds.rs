@@ -18,6 +18,10 @@ pub(super) fn section(results: &[Evaluation]) -> Markup {
             h3 { "Thresholds of " (result.model) ", chosen" }
             p { (choice) "." }
             (rows(choice.rows()))
+            @if let Some(others) = &result.not_chosen_on {
+                p { "On " (others.n) " of the " (result.n) " messages of this set, which they were not chosen on:" }
+                (rows([&others.figures]))
+            }
         }
         @if !result.sweep.is_empty() {
             h3 { "Thresholds of " (result.model) ", in force and others" }

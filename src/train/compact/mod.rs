@@ -13,6 +13,7 @@ use super::base::{Base, CONFIG, TOKENIZER, WEIGHTS};
 use super::bert::weights::{HEAD_BIAS, HEAD_WEIGHT, joined, parted};
 use super::checkpoint::{write_file, write_tensors};
 use super::data::Data;
+use super::run::clear;
 use super::{CHECKPOINT, Event, Outcome, Parameter, Parameters, Run, Settings, Weights, failed};
 use crate::dataset::random::Random;
 use crate::eval::temperature::fit_temperature;
@@ -68,6 +69,9 @@ pub fn train(request: &Request, observe: &mut dyn FnMut(Event) -> Result<()>) ->
         checkpoint_every: request.checkpoint_every,
         run: json!({"base": base.sha256, "data": data.account, "hyperparameters": hyper}),
     };
+    if !request.resume {
+        clear(request.out, MANIFEST, &[WEIGHTS])?;
+    }
     let outcome = Run::open(&mut task, &parameters, settings, out, request.resume)?.finish(observe)?;
     let scores = task.temperature_scores(&outcome.weights)?;
     let pairs: Vec<_> = scores.iter().map(|(scores, gold)| (scores, *gold)).collect();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::fetch::{CATALOG, models_dir};
+use crate::fetch::{CATALOG, known, models_dir};
 use crate::gguf::{Gguf, GgufStream, Header};
 use crate::hub;
 use crate::model::Architecture;
@@ -88,6 +88,23 @@ impl Base {
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let sha256 = hex(&hash.finalize());
         Self::new(name, sha256, sizes, gguf, Some(path))
+    }
+}
+
+impl Base {
+    /// What `--base` took, as somebody else can write it: the catalog's name, else that of the file or folder.
+    #[must_use]
+    pub fn argument(&self) -> String {
+        let file =
+            self.file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        known(&self.sha256).map(|known| known.name.into_owned()).or(file).unwrap_or_else(|| self.name.clone())
+    }
+
+    /// What PEFT looks for on the hub or on the disk: the repository of the model before it was quantized, where it is
+    /// known.
+    #[must_use]
+    pub fn repository(&self) -> String {
+        known(&self.sha256).map_or_else(|| self.argument(), |known| known.unquantized().to_owned())
     }
 }
 

@@ -136,7 +136,8 @@ impl Examples {
 
     /// Log-probabilities of the children at each output, by a softmax over those children alone.
     fn children(&self, hidden: &Tensor, parted: &[Parted]) -> Result<Vec<Vec<f64>>> {
-        let logits = hidden.matmul(&self.head.t()?)?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?;
+        // Not every GPU has doubles.
+        let logits = hidden.matmul(&self.head.t()?)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
         let logits: Vec<Vec<f64>> = logits.to_vec2()?;
         if logits.len() != parted.len() {
             bail!("{} hidden states for {} partings", logits.len(), parted.len());

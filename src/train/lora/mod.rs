@@ -14,8 +14,9 @@ use serde_json::json;
 
 use super::data::Data;
 use super::qwen2::{Network, Paths};
+use super::run::clear;
 use super::{Event, Run, Settings};
-use crate::adapter::{INTENT, Intent};
+use crate::adapter::{CONFIG, INTENT, Intent, TENSORS};
 use crate::pack::IntentConfig;
 use crate::tokenizer::Tokenizer;
 use crate::train::average::Averaging;
@@ -78,13 +79,9 @@ pub struct Request<'a> {
 /// `invalid_argument` for options that can't work or a checkpoint of another run, `invalid_config` for a configuration
 /// that does not fit data or base, `training`, `io`, and whatever `observe` returns, which ends the run at once.
 pub fn train(request: Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> Result<Intent> {
+    check(&request)?;
+    let settings = settings(&request);
     let Request { mut base, data, config, hyper, device, out, .. } = request;
-    hyper.check()?;
-    config.check()?;
-    if config.labels != data.labels {
-        let detail = format!("{:?}; the data's are {:?}", config.labels, data.labels);
-        return Err(IntentError::config("labels", detail));
-    }
     std::fs::create_dir_all(out).map_err(|error| IntentError::io(out.display(), error))?;
     let paths = paths_of(&base, hyper)?;
     let network = Network::new(&mut base.gguf, base.sizes, paths, device, hyper.products)?;
@@ -102,7 +99,37 @@ pub fn train(request: Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> 
     };
     let mut task = Lora::new(&parts)?;
     let parameters = start(&network, hyper.seed, hyper.rate)?;
-    let settings = Settings {
+    if !request.resume {
+        clear(out, MANIFEST, &[TENSORS, CONFIG])?;
+    }
+    let outcome = Run::open(&mut task, &parameters, settings, out, request.resume)?.finish(observe)?;
+    let finished = result::Finished {
+        base: &base,
+        data,
+        config,
+        hyper,
+        network: &network,
+        examples: &examples,
+        outcome: &outcome,
+        parameters: parameters.elements(),
+    };
+    finished.write(&task, out)
+}
+
+fn check(request: &Request) -> Result<()> {
+    let Request { data, config, hyper, .. } = request;
+    hyper.check()?;
+    config.check()?;
+    if config.labels == data.labels {
+        return Ok(());
+    }
+    let detail = format!("{:?}; the data's are {:?}", config.labels, data.labels);
+    Err(IntentError::config("labels", detail))
+}
+
+fn settings(request: &Request) -> Settings {
+    let Request { base, data, config, hyper, .. } = request;
+    Settings {
         epochs: hyper.epochs,
         optimizer: hyper.optimizer.clone(),
         warmup: hyper.warmup,
@@ -118,19 +145,7 @@ pub fn train(request: Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> 
             "config": config,
             "hyperparameters": hyper,
         }),
-    };
-    let outcome = Run::open(&mut task, &parameters, settings, out, request.resume)?.finish(observe)?;
-    let finished = result::Finished {
-        base: &base,
-        data,
-        config,
-        hyper,
-        network: &network,
-        examples: &examples,
-        outcome: &outcome,
-        parameters: parameters.elements(),
-    };
-    finished.write(&task, out)
+    }
 }
 
 /// The low-rank paths that are asked for.
@@ -139,6 +154,14 @@ fn paths_of(base: &Base, hyper: &Hyperparameters) -> Result<Paths> {
     if hyper.top_layers > layers {
         let detail = format!("{} has {layers} layers", base.name);
         return Err(IntentError::argument("--top-layers", detail));
+    }
+    for target in &hyper.targets {
+        let [out, width] = target.shape(&base.sizes);
+        if hyper.rank > out.min(width) {
+            let detail =
+                format!("{} is more than {target} of {} has: {out} times {width}", hyper.rank, base.name);
+            return Err(IntentError::argument("--rank", detail));
+        }
     }
     let count = if hyper.top_layers == 0 { layers } else { hyper.top_layers };
     let mut projections = hyper.targets.clone();

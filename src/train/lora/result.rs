@@ -7,9 +7,11 @@ use serde_json::json;
 use super::examples::{Example, Examples};
 use super::task::{self, Lora};
 use super::{Base, Hyperparameters, adapter, weights};
-use crate::adapter::{Adapter, AdapterConfig, BaseModel, CONFIG, INTENT, Intent, Precision, TENSORS};
+use crate::adapter::{
+    Adapter, AdapterConfig, BaseModel, CONFIG, Digests, INTENT, Intent, Precision, TENSORS,
+};
 use crate::eval::temperature::fit_temperature;
-use crate::fetch::CATALOG;
+use crate::fetch::known;
 use crate::loader::Loader;
 use crate::message::Message;
 use crate::pack::IntentConfig;
@@ -68,6 +70,7 @@ impl Finished<'_> {
             base: self.base_model(),
             config: calibrated,
             golden,
+            files: Some(Digests::of(&config_json, &bytes)),
             training: self.training(out, fitted.err())?,
             figures: serde_json::Value::Null,
         };
@@ -84,15 +87,22 @@ impl Finished<'_> {
         let paths = self.network.paths();
         let layers = (paths.first_layer > 0)
             .then(|| (paths.first_layer..self.network.config().layers).collect::<Vec<usize>>());
-        AdapterConfig::uniform(&self.base.name, rank, alpha, dropout, rslora, &paths.projections, layers)
+        AdapterConfig::uniform(
+            &self.base.repository(),
+            rank,
+            alpha,
+            dropout,
+            rslora,
+            &paths.projections,
+            layers,
+        )
     }
 
     fn base_model(&self) -> BaseModel {
-        let known = CATALOG.iter().any(|artifact| artifact.sha256 == self.base.sha256);
         BaseModel {
             name: self.base.name.clone(),
             sha256: self.base.sha256.clone(),
-            licence: known.then(|| "Apache-2.0".to_owned()),
+            licence: known(&self.base.sha256).map(|_| "Apache-2.0".to_owned()),
         }
     }
 
@@ -134,7 +144,8 @@ impl Finished<'_> {
     fn training(&self, out: &Path, unfitted: Option<IntentError>) -> Result<serde_json::Value> {
         let out =
             out.file_name().map_or_else(|| "lora".to_owned(), |name| name.to_string_lossy().into_owned());
-        let named = [("base", self.base.name.as_str()), ("out", out.as_str())];
+        let base = self.base.argument();
+        let named = [("base", base.as_str()), ("out", out.as_str())];
         Ok(json!({
             "command": command::spelt_out("relayops-intent train lora", &named, self.hyper)?,
             "seed": self.hyper.seed,

@@ -5,30 +5,31 @@
 //! pass reads, or only its operand (activation checkpointing), and frozen matrices have no gradients. The arithmetic is
 //! that of [`crate::model::qwen2`], which a test compares with.
 
+mod backward;
 mod composed;
 mod fused;
 mod kernels;
+mod read;
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use clap::ValueEnum;
-use rayon::prelude::*;
 use serde::Serialize;
 
-use super::failed;
 use super::ops::Dropout;
-use super::ops::decoder::{Tiles, is_bf16_fast};
+use super::ops::decoder::is_bf16_fast;
 use super::parameters::Weights;
 use crate::adapter::Projection;
 use crate::gguf::Gguf;
 use crate::model::TokenId;
 use crate::model::qwen2::Qwen2Config;
 use crate::quant::QuantMatrix;
+use backward::Pass;
 pub use composed::Composed;
 pub use fused::Fused;
-use kernels::Values;
 pub use kernels::{Block, Frozen, Kernels, LowRank, OfLinear, Part, Tree, Weight};
+use read::{read_layer, vector};
 
 /// Which low-rank paths there are.
 #[derive(Debug, Clone, PartialEq)]
@@ -393,151 +394,4 @@ fn wanted(batch: &Batch, device: &Device) -> Result<Tensor> {
         batch.outputs.iter().map(|row| u32::try_from(*row)).collect::<std::result::Result<_, _>>()?;
     let count = rows.len();
     Tensor::from_vec(rows, count, device)
-}
-
-/// The backward pass of a layer.
-struct Pass<'a> {
-    network: &'a Network,
-    weights: &'a Weights,
-    batch: &'a Batch,
-    noise: Noise,
-    layer: usize,
-}
-
-impl Pass<'_> {
-    /// Gradient of the operand of a group's linear layer; those of its paths go to `found`.
-    fn linear(
-        &self,
-        group: usize,
-        x: &Tensor,
-        gradient: &Tensor,
-        of_x: bool,
-        found: &mut Weights,
-    ) -> Result<Option<Tensor>> {
-        let low = self.network.low(self.weights, self.layer, group, self.noise)?;
-        let frozen = &self.network.layers[self.layer].groups[group];
-        let of = self.network.kernels.linear_backward(frozen, low.as_ref(), x, gradient, of_x)?;
-        for (matrix, gradient) in ["a", "b"].into_iter().zip(of.low.into_iter().flatten()) {
-            found.insert(parameter_name(self.layer, GROUPS[group].0, matrix), gradient);
-        }
-        Ok(of.x)
-    }
-
-    /// Gradient of the layer's operand, where it is wanted.
-    fn backward(
-        &self,
-        at: &Activations,
-        gradient: &Tensor,
-        of_x: bool,
-        found: &mut Weights,
-    ) -> Result<Option<Tensor>> {
-        let (k, layer) = (&*self.network.kernels, &self.network.layers[self.layer]);
-        let epsilon = self.network.epsilon();
-        let needed = |tensor: Option<Tensor>| match tensor {
-            Some(tensor) => Ok(tensor),
-            None => bail!("no gradient of an operand"),
-        };
-        let of_inner = needed(self.linear(3, &at.inner, gradient, true, found)?)?;
-        let of_gate_up = k.swiglu_backward(&at.gate_up, &of_inner)?;
-        let of_normed = needed(self.linear(2, &at.ffn_normed, &of_gate_up, true, found)?)?;
-        let of_middle = k.rms_norm_backward(&at.middle, &layer.ffn_norm, epsilon, &of_normed, gradient)?;
-        let of_seen = needed(self.linear(1, &at.seen, &of_middle, true, found)?)?;
-        let last = self.layer + 1 == self.network.layers.len();
-        let spread = |rows: Tensor| {
-            if !last {
-                return Ok(rows);
-            }
-            let (_, width) = rows.dims2()?;
-            let all = Tensor::zeros((self.batch.tokens.len(), width), rows.dtype(), rows.device())?;
-            all.index_add(&wanted(self.batch, rows.device())?, &rows, 0)
-        };
-        let of_qkv =
-            k.attention_backward(&at.qkv, &self.batch.tree, self.network.config.heads, &spread(of_seen)?)?;
-        match self.linear(0, &at.normed, &of_qkv, of_x, found)? {
-            Some(of_normed) => {
-                let plus = spread(of_middle)?;
-                k.rms_norm_backward(&at.x, &layer.attn_norm, epsilon, &of_normed, &plus).map(Some)
-            }
-            None => Ok(None),
-        }
-    }
-}
-
-fn read_layer(
-    gguf: &mut Gguf,
-    config: &Qwen2Config,
-    paths: &Paths,
-    layer: usize,
-    (device, products): (&Device, Products),
-) -> crate::Result<Layer> {
-    let block = |name: &str| format!("blk.{layer}.{name}");
-    let trained = layer >= paths.first_layer;
-    let mut group = |(_, members): (&str, &[Projection])| {
-        let names: Vec<String> = members.iter().map(|p| block(p.gguf_name())).collect();
-        let shapes: Vec<[usize; 2]> = members.iter().map(|p| p.shape(config)).collect();
-        let weight = matrix(gguf, &names, &shapes, (device, products))?;
-        let biased = members.contains(&Projection::Query);
-        let biases: Vec<String> = names.iter().map(|name| name.replace(".weight", ".bias")).collect();
-        let out = shapes.iter().map(|shape| shape[0]).sum();
-        let bias = if biased { Some(vector(gguf, &biases, out, device)?) } else { None };
-        Ok(Frozen { weight, bias, parts: if trained { parts(config, paths, members) } else { Vec::new() } })
-    };
-    let [a, b, c, d] = GROUPS;
-    let groups = [group(a)?, group(b)?, group(c)?, group(d)?];
-    let mut norm = |name: &str| vector(gguf, &[block(name)], config.hidden, device);
-    Ok(Layer { attn_norm: norm("attn_norm.weight")?, ffn_norm: norm("ffn_norm.weight")?, groups })
-}
-
-/// The low-rank paths of a group.
-fn parts(config: &Qwen2Config, paths: &Paths, members: &[Projection]) -> Vec<Part> {
-    let (mut parts, mut column, mut row) = (Vec::new(), 0, 0);
-    for member in members {
-        let out = member.shape(config)[0];
-        if paths.projections.contains(member) {
-            let rank = parts.len() * paths.rank;
-            parts.push(Part {
-                ranks: rank..rank + paths.rank,
-                rows: row..row + out,
-                columns: column..column + out,
-            });
-            row += out;
-        }
-        column += out;
-    }
-    parts
-}
-
-/// Matrices under each other.
-fn matrix(
-    gguf: &mut Gguf,
-    names: &[String],
-    shapes: &[[usize; 2]],
-    (device, products): (&Device, Products),
-) -> crate::Result<Weight> {
-    let width = shapes.first().map_or(0, |shape| shape[1]);
-    let out: usize = shapes.iter().map(|shape| shape[0]).sum();
-    let mut values = vec![0.0; out * width];
-    let mut rest = &mut *values;
-    for (name, [rows, columns]) in names.iter().zip(shapes) {
-        let matrix = gguf.take(name, *rows, *columns)?;
-        let (part, behind) = rest.split_at_mut(rows * columns);
-        let fill = |(row, values): (usize, &mut [f32])| matrix.dequantize_row(row, values);
-        part.par_chunks_mut(*columns).enumerate().for_each(fill);
-        rest = behind;
-    }
-    if products == Products::Bf16 && device.is_cpu() {
-        return Ok(Weight(Values::Tiles(Tiles::new(&values, width))));
-    }
-    let tensor = Tensor::from_vec(values, (out, width), &Device::Cpu).and_then(|m| m.to_device(device));
-    tensor.map(|tensor| Weight(Values::Floats(tensor))).map_err(failed)
-}
-
-/// Vectors behind each other; `len` in all.
-fn vector(gguf: &mut Gguf, names: &[String], len: usize, device: &Device) -> crate::Result<Tensor> {
-    let mut values = Vec::with_capacity(len);
-    for name in names {
-        let rows = gguf.tensors.get(name).map_or(len, QuantMatrix::cols);
-        values.extend(gguf.take_vector(name, rows)?);
-    }
-    Tensor::from_vec(values, len, &Device::Cpu).and_then(|v| v.to_device(device)).map_err(failed)
 }

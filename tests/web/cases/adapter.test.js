@@ -126,8 +126,10 @@ test('what is refused has a stable code and changes nothing', async () => {
         const cases = [
           ['wrong_base', 'SHA-256', '/adapters/other-base/'],
           ['golden_mismatch', 'cpu-simd128', '/adapters/untrue/'],
-          ['network', '/adapters/nowhere/intent.json: HTTP 404', '/adapters/nowhere/'],
-          ['invalid_argument', 'intent.json is missing', withoutIntent],
+          ['network', '/adapters/nowhere/adapter_config.json: HTTP 404', '/adapters/nowhere/'],
+          ['wrong_base', 'no intent.json', withoutIntent],
+          ['wrong_base', 'force: true', '/adapters/elsewhere/'],
+          ['invalid_argument', 'adapter_config.json is missing', { 'adapter_model.safetensors': tensors }],
           ['invalid_argument', 'intent.jsn is none of', { ...files(), 'intent.jsn': new Uint8Array(1) }],
           ['invalid_config', 'intent.json', { ...files(), 'intent.json': new TextEncoder().encode('{"base": 1}') }],
           ['invalid_config', 'adapter_config.json: is not UTF-8', { ...files(), 'adapter_config.json': Uint8Array.of(0xff, 0xfe) }],
@@ -145,7 +147,7 @@ test('what is refused has a stable code and changes nothing', async () => {
       },
       { second: read('second'), text: TEXTS[1] },
     );
-    assert.equal(outcomes.length, 9);
+    assert.equal(outcomes.length, 11);
     for (const { code, said, found, message, name } of outcomes) {
       assert.deepEqual([found, name], [code, 'IntentError'], message);
       assert.ok(message.includes(said), `${said}: ${message}`);
@@ -154,6 +156,35 @@ test('what is refused has a stable code and changes nothing', async () => {
     // The same tensors as the first's.
     assert.deepEqual(forced.probabilities, before.probabilities);
     assert.deepEqual(complaints.filter((line) => !line.includes('404')), []);
+  });
+});
+
+test('an adapter from elsewhere is asked with the configuration that is given', async () => {
+  const config = JSON.parse(readFileSync(join(folders.second, 'intent.json'), 'utf8')).config;
+  await withPage(async ({ page }) => {
+    const { results, thresholds, refused } = await page.evaluate(
+      async ({ texts, config }) => {
+        const { IntentClassifier } = await import('/pkg/index.js');
+        const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf' });
+        const thresholds = [];
+        await classifier.setAdapter('/adapters/elsewhere/', { force: true });
+        thresholds.push((await classifier.info()).threshold);
+        await classifier.setAdapter('/adapters/elsewhere/', { force: true, config });
+        thresholds.push((await classifier.info()).threshold);
+        const results = [];
+        for (const text of texts) results.push(await classifier.classify(text));
+        const refused = [
+          await window.outcome(classifier.setAdapter('/adapters/first/', { config })),
+          await window.outcome(classifier.setAdapter('/adapters/elsewhere/', { force: true, config: { labels: 1 } })),
+        ];
+        return { results, thresholds, refused };
+      },
+      { texts: TEXTS, config },
+    );
+    assertAnswers(results, 'first');
+    assert.deepEqual(thresholds, [Math.fround(0.55), 0.5]);
+    assert.deepEqual(refused.map(({ code }) => code), ['invalid_argument', 'invalid_config']);
+    assert.ok(refused[0].message.startsWith('config: '), refused[0].message);
   });
 });
 

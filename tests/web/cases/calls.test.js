@@ -175,6 +175,32 @@ test('a session closes, refuses what is not text, and goes with its classifier',
   });
 });
 
+test('what was typed is forgotten when it is sent and when the session closes', async () => {
+  await web.fresh(async ({ page, complaints }) => {
+    const types = await page.evaluate(async () => {
+      /** @type {string[]} */
+      const types = [];
+      const { postMessage } = Worker.prototype;
+      Worker.prototype.postMessage = function (/** @type {any[]} */ ...args) {
+        types.push(args[0].type);
+        return /** @type {any} */ (postMessage).apply(this, args);
+      };
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf' });
+      types.length = 0;
+      const typing = classifier.session();
+      await typing.submit('my internet is down');
+      await typing.submit('  ').catch(() => {});
+      typing.close();
+      typing.close();
+      await classifier.info();
+      return types;
+    });
+    assert.deepEqual(types, ['classify', 'forget', 'classify', 'forget', 'forget', 'info']);
+    assert.deepEqual(complaints, []);
+  });
+});
+
 test('info can be aborted', async () => {
   await web.fresh(async ({ page }) => {
     const code = await page.evaluate(async () => {

@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT, binary } from './paths.js';
 
@@ -29,7 +29,7 @@ const SEEDS = { first: 1, second: 42 };
 const TOLERANCE = 0.25;
 
 /**
- * Writes `first`, `second`, `other-base` and `untrue` into `folder`.
+ * Writes `first`, `second`, `elsewhere` (the first as PEFT leaves it), `other-base` and `untrue` into `folder`.
  *
  * @param {string} folder
  * @param {string} model Path of the tiny model.
@@ -40,18 +40,23 @@ export function makeAdapters(folder, model) {
   /** @type {Record<string, string>} */
   const folders = {};
   const write = (/** @type {string} */ name, /** @type {number} */ seed, /** @type {object} */ intent) => {
+    writeTwo(name, seed);
+    writeFileSync(join(folders[name], 'intent.json'), JSON.stringify(intent));
+  };
+  // As PEFT leaves it.
+  const writeTwo = (/** @type {string} */ name, /** @type {number} */ seed) => {
     folders[name] = join(folder, name);
     mkdirSync(folders[name], { recursive: true });
     writeFileSync(join(folders[name], 'adapter_config.json'), JSON.stringify(config()));
     writeFileSync(join(folders[name], 'adapter_model.safetensors'), tensors(seed));
-    writeFileSync(join(folders[name], 'intent.json'), JSON.stringify(intent));
   };
   for (const [name, seed] of Object.entries(SEEDS)) {
     const threshold = name === 'first' ? 0.25 : 0.5;
-    write(name, seed, intent(sha256, threshold, []));
-    const golden = native(model, folders[name], TEXTS).map((result, index) => vector(TEXTS[index], result));
+    writeTwo(name, seed);
+    const golden = native(model, folders[name], TEXTS, ['--force-adapter']).map((result, index) => vector(TEXTS[index], result));
     write(name, seed, intent(sha256, threshold, golden));
     if (name === 'first') {
+      writeTwo('elsewhere', seed);
       write('other-base', seed, intent('0'.repeat(64), threshold, golden));
       golden[1].log_probabilities[2] -= 2;
       write('untrue', seed, intent(sha256, threshold, golden));
@@ -90,7 +95,7 @@ export function distance(left, right) {
 export async function offer(context, folders) {
   await context.route('**/adapters/**', async (route) => {
     const [name, file] = new URL(route.request().url()).pathname.split('/').slice(-2);
-    if (!folders[name] || !FILES.includes(file)) return route.fulfill({ status: 404 });
+    if (!folders[name] || !FILES.includes(file) || !existsSync(join(folders[name], file))) return route.fulfill({ status: 404 });
     return route.fulfill({ path: join(folders[name], file), headers: { 'cross-origin-resource-policy': 'same-origin' } });
   });
 }
