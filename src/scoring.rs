@@ -86,10 +86,10 @@ impl<B: Backend> Scorer<B> {
         Ok(scorer)
     }
 
-    /// Computes the prefix into the empty cache.
+    /// Computes into the cache what it lacks of the prefix.
     fn fill_prefix(&mut self) -> Result<()> {
-        let prefix = self.task.prompt.prefix.clone();
-        for chunk in prefix.chunks(PREFILL_ROWS) {
+        let Some(missing) = self.task.prompt.prefix.get(self.cache.slots()..) else { return Ok(()) };
+        for chunk in missing.to_vec().chunks(PREFILL_ROWS) {
             self.append(chunk, false)?;
         }
         Ok(())
@@ -110,12 +110,14 @@ impl<B: Backend> Scorer<B> {
         let task = Task::new(&self.model, &self.tokenizer, config)?;
         let paths = adapter.map_or_else(|| Ok(Paths::default()), |adapter| self.model.prepare(adapter))?;
         let paths = self.model.swap(paths);
-        let cache = self.model.cache();
-        let (task, cache) = (replace(&mut self.task, task), replace(&mut self.cache, cache));
+        let task = replace(&mut self.task, task);
+        self.model.truncate(&mut self.cache, 0);
         let result = self.fill_prefix().and_then(|()| check(self));
         if result.is_err() {
             self.model.swap(paths);
-            (self.task, self.cache) = (task, cache);
+            self.task = task;
+            self.model.truncate(&mut self.cache, 0);
+            self.fill_prefix()?;
         }
         result
     }
@@ -210,6 +212,7 @@ impl<B: Backend> Scorer<B> {
     }
 
     fn score_together(&mut self, group: &[(&str, Vec<TokenId>)]) -> Result<Vec<Scores>> {
+        self.fill_prefix()?;
         let before = self.cache.slots();
         let mut rows = Rows::behind(before);
         for (_, tokens) in group {

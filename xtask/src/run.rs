@@ -3,14 +3,20 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-/// Top folder of the checkout.
+/// Top folder of the checkout: cargo names it to what it runs. Two checkouts that share a folder of builds also share
+/// this program, so the folder that it was built in may be another one.
 pub(crate) fn root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let here =
+            std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        Path::new(&here).parent().map(Path::to_path_buf).unwrap_or_default()
+    });
+    &ROOT
 }
 
 /// Folder of the JavaScript tests and of the tools that npm installs.

@@ -3,6 +3,7 @@
 import { after, before } from 'node:test';
 import { join } from 'node:path';
 import { complaintsOf, installHelpers, launch } from './browser.js';
+import { defined } from './defined.js';
 import { makeModels } from './models.js';
 import { ROOT, requireWasm } from './paths.js';
 import { ISOLATED, POLICY, startStatic } from './static-server.js';
@@ -64,14 +65,4 @@ export function site(files = {}) {
       }
     },
   };
-}
-
-/**
- * @template T
- * @param {T | undefined} value
- * @returns {T}
- */
-function defined(value) {
-  if (value === undefined) throw new Error('used before the hooks of the test file ran');
-  return value;
 }

@@ -2,6 +2,7 @@
 
 import { after, before } from 'node:test';
 import { launch, visit } from './browser.js';
+import { defined } from './defined.js';
 import { makeModels } from './models.js';
 import { startServer } from './server.js';
 
@@ -53,14 +54,4 @@ export function suite({ models: folder, args } = {}) {
       }
     },
   };
-}
-
-/**
- * @template T
- * @param {T | undefined} value
- * @returns {T}
- */
-function defined(value) {
-  if (value === undefined) throw new Error('used before the hooks of the test file ran');
-  return value;
 }
