@@ -52,7 +52,7 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * What each request takes and what it is answered with.
  *
  * @typedef {object} Calls
- * @property {{ params: { stages: StageSource[] }, value: null }} load
+ * @property {{ params: { stages: StageSource[], threads: number | 'auto' }, value: null }} load
  * @property {{ params: { text: string, options: EngineOptions }, value: ClassifyResult }} classify
  * @property {{ params: { adapter: AdapterSource | null, force: boolean }, value: null }} setAdapter
  * @property {{ params: {}, value: ModelInfo }} info

@@ -11,6 +11,7 @@ use crate::adapter::Adapter;
 use crate::backend::{Backend, Visible, causal};
 use crate::model::qwen2::{Batch, KvCache, Paths, Qwen2};
 use crate::pack::IntentConfig;
+use crate::profile::{self, Part};
 use crate::prompt::Prompt;
 use crate::quant::{QuantMatrix, matmul};
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -143,7 +144,7 @@ impl<B: Backend> Scorer<B> {
     }
 
     fn score_from_prefix(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
-        let message = self.tokenizer.encode(text)?;
+        let message = profile::measure(Part::Tokenize, || self.tokenizer.encode(text))?;
         let late = message.len() % PREFILL_ROWS;
         // At least one message row stays for the last batch, beside what predicts the answer.
         let (early, late) =
@@ -157,7 +158,8 @@ impl<B: Backend> Scorer<B> {
         let hidden = self.last_batch(&sequence, opening)?;
         let width = self.model.config().hidden;
         let (opening_hidden, parting_hidden) = hidden.split_at(opening * width);
-        let log_probabilities = self.task.trie.label_log_probabilities(&self.partings(parting_hidden)?);
+        let partings = profile::measure(Part::Head, || self.partings(parting_hidden))?;
+        let log_probabilities = self.task.trie.label_log_probabilities(&partings);
         let token_confidence = if token_confidence {
             let forced = &sequence[sequence.len() + 1 - opening..];
             Some(self.token_confidence(&log_probabilities, forced, opening_hidden)?)

@@ -13,6 +13,7 @@ import {
   checkProgress,
   checkSignal,
   checkText,
+  checkThreads,
   checkThreshold,
 } from './arguments.js';
 import { openPack } from './pack-source.js';
@@ -27,7 +28,7 @@ import { WorkerClient } from './worker-client.js';
 /** @typedef {import('../api.js').SetAdapterOptions} SetAdapterOptions */
 
 const MODEL_OPTIONS = /** @type {const} */ (['pack', 'config', 'adapter']);
-const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'onProgress', 'signal', 'threshold']);
+const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'onProgress', 'signal', 'threads', 'threshold']);
 const ADAPTER_OPTIONS = /** @type {const} */ (['onProgress', 'signal', 'force']);
 const CLASSIFY_OPTIONS = /** @type {const} */ (['signal', 'tokenConfidence', 'threshold']);
 
@@ -97,12 +98,13 @@ export class IntentClassifier {
       opened.push(openStage(second, 'cascade.'));
     }
     const thresholds = checkThreshold(given.threshold, opened.length);
+    const threads = checkThreads(given.threads);
     if (signal?.aborted) throw new IntentError('aborted', 'the call was aborted', { cause: signal.reason });
     requireRuntime();
     const client = new WorkerClient();
     try {
       const readChunk = opened.map((stage) => stage.readChunk);
-      await client.request('load', { stages: opened.map(({ stage }) => stage) }, { signal, onProgress, readChunk });
+      await client.request('load', { stages: opened.map(({ stage }) => stage), threads }, { signal, onProgress, readChunk });
     } catch (error) {
       client.stop(/** @type {IntentError} */ (error));
       throw error;

@@ -20,15 +20,16 @@ export class Engine {
 
   /**
    * @param {import('../protocol.js').StageSource[]} stages
+   * @param {number | 'auto'} threads
    * @param {import('./chunk-feed.js').ChunkFeed[]} feeds One a stage.
    * @param {(progress: LoadProgress) => void} onProgress
    * @throws {IntentError}
    */
-  async load(stages, feeds, onProgress) {
+  async load(stages, threads, feeds, onProgress) {
     const progress = new ProgressReporter(onProgress);
     // The first bytes are on their way while the module compiles.
     const [wasm, ...opened] = await Promise.all([
-      progress.step('wasm', startWasm),
+      progress.step('wasm', () => startWasm(threads)),
       ...stages.map(({ source, config }, index) => openModel(source, feeds[index], config)),
     ]);
     const models = opened.map((model) => model.start(wasm.exports));
@@ -90,6 +91,7 @@ export class Engine {
     const { wasm, classifier } = this.#model();
     return {
       ...classifier.info(),
+      reason: wasm.reason,
       wasmMemoryBytes: wasm.memory.buffer.byteLength,
       maxMessageChars: wasm.exports.max_message_chars(),
     };
