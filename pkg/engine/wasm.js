@@ -41,7 +41,8 @@ export async function startWasm(wanted) {
   }
   const build = nameOf(relaxed, shared !== null);
   const [module, exports] = await Promise.all([compile(BUILDS[build].module().href), BUILDS[build].bindings()]);
-  const { memory } = await exports.default({ module_or_path: module, ...(shared && { memory: shared }) });
+  const started = await exports.default({ module_or_path: module, ...(shared && { memory: shared }) });
+  const memory = shared ?? started.memory;
   if (shared !== null) {
     const missing = await startThreads(exports, { build, module, memory: shared }, threads);
     if (missing > 0) reasons.push(`${missing} of ${threads} threads did not start`);
@@ -68,13 +69,17 @@ function nameOf(relaxed, threads) {
 async function startThreads(exports, start, threads) {
   let failed = 0;
   for (let count = 1; count < threads; count += 1) {
-    // Bundlers recognise exactly this expression.
-    const worker = new Worker(new URL('./thread.js', import.meta.url), { type: 'module' });
-    worker.addEventListener('error', (event) => {
-      event.preventDefault();
+    try {
+      // Bundlers recognise exactly this expression.
+      const worker = new Worker(new URL('./thread.js', import.meta.url), { type: 'module' });
+      worker.addEventListener('error', (event) => {
+        event.preventDefault();
+        failed += 1;
+      });
+      worker.postMessage(start);
+    } catch {
       failed += 1;
-    });
-    worker.postMessage(start);
+    }
   }
   const deadline = performance.now() + THREADS_START_MS;
   // Threads never answer: they are counted where they work.

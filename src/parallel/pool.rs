@@ -2,7 +2,7 @@
 //!
 //! One job is under way at a time. The thread that has it publishes it and works on it too; helpers that are awake join,
 //! those that are late find nothing left. So a helper that the system does not run costs nothing, and a task is never
-//! handed to anybody. Helpers look out for the next job for some ten microseconds, the pause between two products, then
+//! handed to anybody. Helpers look out for the next job for some hundred microseconds, the pause between two products, then
 //! sleep until they are woken: between messages they take no time at all.
 
 use std::hint::spin_loop;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Looks at the job counter before a helper goes to sleep.
-const LOOKS: u32 = if cfg!(target_arch = "wasm32") { 20_000 } else { 2_000 };
+const LOOKS: u32 = if cfg!(target_arch = "wasm32") { 100_000 } else { 2_000 };
 
 /// Work that helpers may join.
 struct Job {

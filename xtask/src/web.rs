@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use std::process::Command;
 
@@ -64,43 +64,29 @@ const THREADS_LINK: [&str; 7] = [
 ];
 
 impl Build {
-    /// Adds to `.cargo/config.toml`'s flags, which have simd128.
-    fn flags(&self) -> Vec<String> {
-        let mut features = Vec::new();
-        features.extend(self.relaxed_simd.then_some("+relaxed-simd"));
-        features.extend(self.threads.then_some("+atomics,+bulk-memory,+mutable-globals"));
-        let mut flags = Vec::new();
-        if !features.is_empty() {
-            flags.extend(["-C".to_owned(), format!("target-feature={}", features.join(","))]);
-        }
-        if self.threads {
-            flags.extend(THREADS_LINK.iter().flat_map(|arg| ["-C".to_owned(), format!("link-arg={arg}")]));
-        }
-        flags
-    }
-
     /// Compiles the library of `package`; returns where the module is until the next build.
-    fn compile(&self, package: &str, name: &str, profile: Profile) -> Result<std::path::PathBuf> {
+    fn compile(&self, package: &str, name: &str, profile: Profile) -> Result<PathBuf> {
         let mut build = cargo(&["build", "--lib", "--package", package, "--target", TARGET]);
         build.args(["--profile", profile.name()]);
-        let flags = self.flags();
-        if !flags.is_empty() {
-            build.arg("--config").arg(format!("target.{TARGET}.rustflags={flags:?}"));
-        }
-        let target = if self.threads { self.with_std(&mut build)? } else { target_dir()? };
+        build.args(self.relaxed_simd.then_some("--features=relayops-intent/relaxed-simd"));
+        let target = if self.threads { with_threads(&mut build)? } else { target_dir()? };
         // Flags from the environment would replace those of .cargo/config.toml, and simd128 with them.
         run(build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
         Ok(target.join(TARGET).join(profile.name()).join(format!("{name}.wasm")))
     }
+}
 
-    /// The standard library as it is shipped has no atomics: it is compiled too, which stable Rust does only when told
-    /// to do as nightly does. Apart from all else, because that setting has build scripts run again.
-    fn with_std(&self, build: &mut Command) -> Result<std::path::PathBuf> {
-        let target = target_dir()?.join("web-threads");
-        build.arg("-Zbuild-std=std,panic_abort").arg("--target-dir").arg(&target);
-        build.env("RUSTC_BOOTSTRAP", "1");
-        Ok(target)
-    }
+/// The standard library as it is shipped has no atomics: it is compiled too, which stable Rust does only when told to do
+/// as nightly does. Apart from all else, because that setting has build scripts run again. Returns cargo's folder.
+fn with_threads(build: &mut Command) -> Result<PathBuf> {
+    // These come after `.cargo/config.toml`'s, which have simd128.
+    let mut flags = vec!["-C".to_owned(), "target-feature=+atomics,+bulk-memory,+mutable-globals".to_owned()];
+    flags.extend(THREADS_LINK.iter().flat_map(|arg| ["-C".to_owned(), format!("link-arg={arg}")]));
+    build.arg("--config").arg(format!("target.{TARGET}.rustflags={flags:?}"));
+    let target = target_dir()?.join("web-threads");
+    build.arg("-Zbuild-std=std,panic_abort").arg("--target-dir").arg(&target);
+    build.env("RUSTC_BOOTSTRAP", "1");
+    Ok(target)
 }
 
 /// Whether pkg/wasm has declarations, of whatever age.
@@ -207,7 +193,7 @@ fn copy_models() -> Result<()> {
 }
 
 /// What is in `path`.
-fn folder(path: &Path) -> Result<Vec<std::path::PathBuf>> {
+fn folder(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
     entries.map(|entry| Ok(entry?.path())).collect()
 }

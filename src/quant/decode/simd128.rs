@@ -7,8 +7,8 @@ use std::arch::wasm32::{
 };
 
 use super::{DecodedTile, Scratch};
+use crate::quant::Format;
 use crate::quant::tile::{Fours, Lanes, Pairs, TILE_ROWS};
-use crate::quant::{BLOCK, Format};
 
 /// Half a block of every row.
 type Rows = [v128; TILE_ROWS];
@@ -31,7 +31,7 @@ pub(super) fn decode(data: &[u8], to: &mut DecodedTile) {
     }
 }
 
-/// Formats of blocks of [`BLOCK`] values that start with their scale.
+/// Formats of blocks of 32 values that start with their scale.
 #[inline(always)]
 fn by_blocks<const BYTES: usize>(
     data: &[u8],

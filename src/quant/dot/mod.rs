@@ -9,7 +9,7 @@ pub mod scalar;
 pub mod avx2;
 #[cfg(target_arch = "wasm32")]
 mod lanes;
-#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+#[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
 pub mod relaxed_simd;
 #[cfg(target_arch = "wasm32")]
 pub mod simd128;
@@ -42,7 +42,7 @@ pub fn available() -> Vec<&'static dyn DotKernel> {
     }
     #[cfg(target_arch = "wasm32")]
     kernels.push(&simd128::Simd128);
-    #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+    #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
     kernels.push(&relaxed_simd::RelaxedSimd);
     kernels
 }

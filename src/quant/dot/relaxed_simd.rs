@@ -16,7 +16,7 @@ use crate::quant::activations::{Corrections, QuantizedActivations};
 use crate::quant::tile::{Fours, Lanes, Layout, Quants, SubLanes, Tile};
 use crate::quant::{BLOCK, Format};
 
-/// The whole binary is built with `relaxed-simd`, so an engine that runs it has the instructions.
+/// The binary of a build with the feature `relaxed-simd` has the instructions, so an engine that runs it has them too.
 pub struct RelaxedSimd;
 
 impl DotKernel for RelaxedSimd {
@@ -29,19 +29,27 @@ impl DotKernel for RelaxedSimd {
     }
 
     fn dot(&self, weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
-        match (weights.quants, weights.format) {
-            (Quants::Pairs(quants), _) => simd128::pairs(quants, weights, x, out),
-            (Quants::Fours(quants), Format::Q4_0) => rows::<4, 8, false>(quants, weights, x, out),
-            (Quants::Fours(quants), Format::Q5_0) => rows::<4, 16, false>(quants, weights, x, out),
-            (Quants::Fours(quants), Format::Q4K) => rows::<4, 0, false>(quants, weights, x, out),
-            // Two sub-scales a block: twice the accumulators.
-            (Quants::Fours(quants), _) => rows::<2, 32, true>(quants, weights, x, out),
+        match weights.quants {
+            Quants::Pairs(quants) => simd128::pairs(quants, weights, x, out),
+            Quants::Fours(quants) => fours(quants, weights, x, out),
         }
         subtract_minima(weights, x, out);
     }
 }
 
+#[target_feature(enable = "relaxed-simd")]
+fn fours(quants: &[Fours], weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
+    match weights.format {
+        Format::Q4_0 => rows::<4, 8, false>(quants, weights, x, out),
+        Format::Q5_0 => rows::<4, 16, false>(quants, weights, x, out),
+        Format::Q4K => rows::<4, 0, false>(quants, weights, x, out),
+        // Two sub-scales a block: twice the accumulators.
+        _ => rows::<2, 32, true>(quants, weights, x, out),
+    }
+}
+
 /// `M` tokens at a time, of weights that count from `OFFSET` and have two sub-scales a block where `HALVES`: more accumulators than an engine keeps in registers would be written back and forth.
+#[target_feature(enable = "relaxed-simd")]
 fn rows<const M: usize, const OFFSET: i16, const HALVES: bool>(
     quants: &[Fours],
     weights: Tile<'_>,
@@ -62,7 +70,8 @@ fn rows<const M: usize, const OFFSET: i16, const HALVES: bool>(
 }
 
 /// A tile times `T` activation rows from `token`.
-#[inline(always)]
+#[target_feature(enable = "relaxed-simd")]
+#[inline]
 fn tokens<const T: usize, const OFFSET: i16, const HALVES: bool>(
     quants: &[Fours],
     weights: Tile<'_>,
@@ -118,7 +127,8 @@ fn scaled<const T: usize>(dots: [[v128; 2]; T], by: &SubLanes) -> [[v128; 2]; T]
 }
 
 /// The dot products over groups `FROM..TO` of a block in 16 bits, two sums a row: rows 0 to 3 and 4 to 7 of each token.
-#[inline(always)]
+#[target_feature(enable = "relaxed-simd")]
+#[inline]
 fn steps<const T: usize, const FROM: usize, const TO: usize>(
     fours: &[Fours; BLOCK / 4],
     q: [&[i8; BLOCK]; T],
