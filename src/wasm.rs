@@ -178,7 +178,7 @@ impl From<TypingStep> for Step {
         match step {
             TypingStep::Running => Self::Running,
             TypingStep::Held => Self::Held,
-            TypingStep::Done(result) => Self::Done { result: Box::new(result) },
+            TypingStep::Done(result) => Self::Done { result },
         }
     }
 }

@@ -268,7 +268,7 @@ fn done(cascade: &mut Cascade, text: &str, goal: Goal) -> Option<Classification>
         match step {
             TypingStep::Running => step = cascade.advance().unwrap(),
             TypingStep::Held => return None,
-            TypingStep::Done(result) => return Some(result),
+            TypingStep::Done(result) => return Some(*result),
         }
     }
 }

@@ -27,7 +27,7 @@ pub enum TypingStep {
     /// All that can be done before the message is scored is done; or nothing is under way.
     Held,
     /// The result, whose time is that of the steps.
-    Done(Classification),
+    Done(Box<Classification>),
 }
 
 impl Cascade {
@@ -92,7 +92,7 @@ impl Cascade {
                 }
                 let mut result = self.conclude(&typing.readings, &typing.thresholds);
                 result.ms = typing.readings.iter().map(|reading| reading.ms).sum();
-                Ok(TypingStep::Done(result))
+                Ok(TypingStep::Done(Box::new(result)))
             }
         }
     }
