@@ -63,6 +63,8 @@
  *   try again. `'compact'` if omitted.
  * @property {(progress: LoadProgress) => void} [onProgress]
  * @property {AbortSignal} [signal] Ends loading; all that was loaded is released.
+ * @property {number | 'auto'} [threads] How many to work with. `auto`, the default, takes one a core,
+ *   up to 8. More than one need a page that is cross-origin isolated (COOP and COEP).
  * @property {number | number[]} [threshold] Confidence below which a message escalates, or goes to
  *   the second model, 0 to 1: one for all models or one for each; the configuration's if omitted.
  * @property {'off' | import('./outbox/types.js').EscalationOptions} [escalation] Where messages go
@@ -203,6 +205,8 @@
  * @property {number} prefix_tokens Tokens of the constant prompt prefix.
  * @property {Fallback} [fallback] Present if another model runs than the one that was asked for.
  * @property {StageInfo[]} [stages] The models of a cascade, in the order in which they are asked.
+ * @property {string | null} reason Why nothing faster runs: no relaxed SIMD, not cross-origin
+ *   isolated, one thread asked for, shared memory refused. `null` where the fastest build runs.
  * @property {number} wasmMemoryBytes Size of the WebAssembly memory; it never shrinks, so this is
  *   its peak.
  * @property {number} maxMessageChars Longest message that is classified, in characters.

@@ -52,7 +52,7 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * What each request takes and what it is answered with.
  *
  * @typedef {object} Calls
- * @property {{ params: { stages: StageSource[], cache: boolean }, value: null }} load
+ * @property {{ params: { stages: StageSource[], cache: boolean, threads: number | 'auto' }, value: null }} load
  * @property {{ params: { text: string, options: EngineOptions }, value: ClassifyResult }} classify
  * @property {{ params: { text: string, score: boolean, thresholds: number[] }, value: ClassifyResult | null }} type
  *   A message while it is typed: without `score` only what its score will take is made ready, and the

@@ -9,14 +9,15 @@ import { Engine } from './engine/engine.js';
 import { toWire } from './protocol.js';
 // What those import in turn, so that all modules are asked for at once, not one level of imports after the other.
 import './engine/adapter-source.js';
+import './engine/builds.js';
 import './engine/byte-source.js';
+import './engine/features.js';
 import './engine/model-source.js';
 import './engine/pack-receiver.js';
 import './engine/progress.js';
 import './engine/turns.js';
 import './engine/wasm.js';
 import './errors.js';
-import './wasm/relayops_intent.js';
 
 /** @typedef {import('./protocol.js').FromWorker} FromWorker */
 /** @typedef {import('./protocol.js').Request} Request */
@@ -58,9 +59,9 @@ async function answer(request) {
   const { id } = request;
   switch (request.type) {
     case 'load': {
-      const { stages, cache } = request.params;
+      const { stages, threads, cache } = request.params;
       feeds = stages.map((_, stage) => new ChunkFeed(() => post({ type: 'pull', id, stage })));
-      await engine.load(stages, feeds, cache, (progress) => post({ type: 'progress', id, progress }));
+      await engine.load(stages, threads, feeds, cache, (progress) => post({ type: 'progress', id, progress }));
       feeds = [];
       return null;
     }

@@ -4,6 +4,7 @@
 use crate::backend::Backend;
 use crate::classifier::{LabelModel, ModelInfo};
 use crate::model::bert::Bert;
+use crate::profile::{self, Part};
 use crate::scoring::{Scores, log_sum_exp};
 use crate::tokenizer::WordPiece;
 use crate::{IntentError, Result};
@@ -45,7 +46,7 @@ impl<B: Backend> Encoder<B> {
     /// # Errors
     /// `tokenizer`, `inference`, `out_of_memory`; the encoder is usable afterwards.
     pub fn log_probabilities(&mut self, text: &str) -> Result<Vec<f32>> {
-        let tokens = self.tokenizer.sequence(text)?;
+        let tokens = profile::measure(Part::Tokenize, || self.tokenizer.sequence(text))?;
         let mut logits = self.model.forward(&mut self.workspace, &tokens)?;
         let normaliser = log_sum_exp(&logits);
         logits.iter_mut().for_each(|logit| *logit -= normaliser);

@@ -59,6 +59,8 @@ pub mod model;
 pub mod pack;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod packing;
+pub mod parallel;
+pub mod profile;
 pub mod prompt;
 pub mod quant;
 pub mod scoring;

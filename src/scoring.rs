@@ -19,6 +19,7 @@ use crate::adapter::Adapter;
 use crate::backend::Backend;
 use crate::model::qwen2::{KvCache, Paths, Qwen2};
 use crate::pack::IntentConfig;
+use crate::profile::{self, Part};
 use crate::prompt::Prompt;
 use crate::quant::{QuantMatrix, matmul};
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -161,7 +162,7 @@ impl<B: Backend> Scorer<B> {
     }
 
     fn score_at_once(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
-        let tokens = self.tokenizer.encode(text)?;
+        let tokens = profile::measure(Part::Tokenize, || self.tokenizer.encode(text))?;
         self.start(tokens, Goal::Score, PREFILL_ROWS, token_confidence);
         loop {
             match self.advance()? {

@@ -8,12 +8,33 @@ use crate::cascade::{Cascade, CascadeOptions, TypingStep};
 use crate::classifier::{self, Classification, ModelInfo};
 use crate::pack::IntentConfig;
 use crate::scoring::Goal;
-use crate::{IntentError, loader, message};
+use crate::{IntentError, loader, message, parallel};
 
 /// Makes panics readable in the console.
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();
+}
+
+/// Threads that work is shared out to, the caller's included.
+#[wasm_bindgen]
+#[must_use]
+pub fn threads() -> usize {
+    parallel::threads()
+}
+
+/// Makes the calling Worker a thread of the pool. Never returns.
+#[cfg(target_feature = "atomics")]
+#[wasm_bindgen]
+pub fn help() {
+    parallel::pool::help()
+}
+
+/// Says that the calling Worker broke off, so that nobody waits for it.
+#[cfg(target_feature = "atomics")]
+#[wasm_bindgen]
+pub fn break_off() {
+    parallel::pool::break_off();
 }
 
 /// Longest message in characters after trimming.

@@ -8,7 +8,10 @@ use std::borrow::Cow;
 
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use kernel_suite::{kernels_agree, products_agree_with_floats, random};
+use kernel_suite::{
+    activations_are_rounded_as_defined, decoders_agree, kernels_agree, products_agree_with_floats, random,
+    sums_stay_in_range,
+};
 use relayops_intent::quant::activations::QuantizedActivations;
 use relayops_intent::quant::{Format, QuantMatrix};
 
@@ -19,6 +22,21 @@ fn every_kernel_agrees_with_the_scalar_one() {
     // A machine with AVX2 must have run the AVX2 kernel.
     #[cfg(target_arch = "x86_64")]
     assert_eq!(ran.contains(&"avx2"), is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"));
+}
+
+#[test]
+fn sums_of_the_largest_integers_stay_in_range() {
+    sums_stay_in_range();
+}
+
+#[test]
+fn decoders_are_the_row_by_row_one() {
+    decoders_agree();
+}
+
+#[test]
+fn activations_are_their_definition() {
+    activations_are_rounded_as_defined();
 }
 
 #[test]
@@ -64,9 +82,9 @@ fn activations_round_to_the_nearest_step() {
     let rounded = QuantizedActivations::new(&x, 4, 96);
     for (index, value) in x.iter().enumerate() {
         let scale = rounded.scales[index / 32];
-        let back = scale * f32::from(rounded.quants[index]);
+        let back = scale * f32::from(rounded.wide[index]);
         assert!((back - value).abs() <= scale * 0.5001, "{value} became {back}");
-        assert!(rounded.quants[index].abs() <= 127);
+        assert!(rounded.wide[index].abs() <= 127);
     }
 }
 
@@ -85,7 +103,7 @@ fn faults_in_activations_are_not_rounded_away() {
 fn a_row_of_zeros_stays_zero() {
     let rounded = QuantizedActivations::new(&[0.0; 32], 1, 32);
     assert_eq!((rounded.scales[0], rounded.sums[0]), (0.0, 0.0));
-    assert!(rounded.quants.iter().all(|q| *q == 0));
+    assert!(rounded.wide.iter().all(|q| *q == 0));
 }
 
 #[test]

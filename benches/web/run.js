@@ -9,7 +9,7 @@ import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { launch } from '../../tests/web/lib/browser.js';
 import { startServer } from '../../tests/web/lib/server.js';
-import { cells, compactOrt, sameLabels } from './lib/cells.js';
+import { cells, compactOrt, sameLabels, secondThread } from './lib/cells.js';
 import { describeFile, load, machine, versions } from './lib/facts.js';
 import { firstAnswers } from './lib/first.js';
 import { readPeer } from './lib/peer.js';
@@ -56,11 +56,11 @@ async function measureAll(origin, pack, peer) {
   const measured = await run(browser, origin, protocol, say).finally(() => browser.close());
   const steady = cells(measured, peer);
   const first = await firstAnswers(origin, size.starts, pack, say);
-  return { chromium, protocol, steady, first, same: sameLabels(measured, peer) };
+  return { chromium, protocol, steady, first, same: sameLabels(measured, peer), second: secondThread(measured) };
 }
 
 /** @param {Awaited<ReturnType<typeof measureAll>>} results @param {import('./lib/peer.js').Peer} peer */
-function print({ chromium, steady, first, same }, peer) {
+function print({ chromium, steady, first, same, second }, peer) {
   const about = versions(chromium, peer.versions);
   const { cpu, cores } = machine();
   console.log(`Chromium ${chromium}, onnxruntime-web ${about['onnxruntime-web']}, commit ${about.commit}; ${cores} cores, ${cpu}\n`);
@@ -69,6 +69,7 @@ function print({ chromium, steady, first, same }, peer) {
   const key = compactOrt(steady);
   if (key !== null) console.log(`compact_ort: ${key.toFixed(2)} (above 1, ours is faster than the better peer at 1 thread)`);
   else console.log("compact_ort: none. Ours did not run the peer's architecture and size on 1 thread.");
+  console.log(`threads_2: ${second.toFixed(2)} (ours on one thread against ours on two)`);
   if (same !== null) console.log(`ours gives the label of the fp32 peer for ${same} of ${peer.messages.length} messages`);
 }
 
@@ -92,7 +93,7 @@ async function main() {
     cells: results.steady,
     first_answer: results.first,
     same_label_as_fp32: results.same,
-    ratios: { compact_ort: compactOrt(results.steady) },
+    ratios: { compact_ort: compactOrt(results.steady), [`threads_2_${results.steady[0].about.stage}`]: results.second },
   };
   mkdirSync(dirname(options.json), { recursive: true });
   writeFileSync(options.json, `${JSON.stringify(report, null, 1)}\n`);

@@ -74,6 +74,19 @@ export function checkThreshold(value, stages) {
   return thresholds;
 }
 
+/** Most threads that can be asked for: each is a Worker with a stack of its own. */
+const MAX_THREADS = 64;
+
+/**
+ * @param {unknown} value
+ * @returns {number | 'auto'}
+ */
+export function checkThreads(value) {
+  if (value === undefined || value === 'auto') return 'auto';
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= MAX_THREADS) return value;
+  throw invalid('threads', `expected 'auto' or a whole number from 1 to ${MAX_THREADS}`);
+}
+
 /**
  * @param {unknown} value
  * @returns {AbortSignal | undefined}

@@ -19,6 +19,7 @@ import {
   checkSignal,
   checkText,
   checkTexts,
+  checkThreads,
   checkThreshold,
 } from './arguments.js';
 import { runBatch } from './batch.js';
@@ -44,7 +45,7 @@ import { WorkerClient } from './worker-client.js';
 const PAUSE_MS = 150;
 
 const MODEL_OPTIONS = /** @type {const} */ (['pack', 'config', 'adapter']);
-const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'escalation', 'cache', 'afterCrash', 'onProgress', 'signal', 'threshold']);
+const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'escalation', 'cache', 'afterCrash', 'onProgress', 'signal', 'threads', 'threshold']);
 const ADAPTER_OPTIONS = /** @type {const} */ (['onProgress', 'signal', 'force', 'config']);
 const SESSION_OPTIONS = /** @type {const} */ (['tokenConfidence', 'threshold']);
 const CLASSIFY_OPTIONS = /** @type {const} */ (['signal', ...SESSION_OPTIONS]);
@@ -149,13 +150,14 @@ export class IntentClassifier {
     checkEscalation(given.escalation);
     const cache = checkCache(given.cache);
     const retry = checkAfterCrash(given.afterCrash);
+    const threads = checkThreads(given.threads);
     if (signal?.aborted) throw new IntentError('aborted', 'the call was aborted', { cause: signal.reason });
     requireRuntime();
     // Its outcome changes nothing here, and in Firefox it waits for a person.
     if (cache === 'persist') globalThis.navigator?.storage?.persist?.().catch(() => {});
     const { stages, fallback, done } = await guarded(opened, retry);
     try {
-      const client = await startWorker(stages, cache !== false, { signal, onProgress });
+      const client = await startWorker(stages, { cache: cache !== false, threads }, { signal, onProgress });
       // A threshold is that of the model it was chosen for.
       const kept = stages[0] === opened[0] ? thresholds?.slice(0, stages.length) : undefined;
       const classifier = new IntentClassifier(client, stages.length, kept, fallback);

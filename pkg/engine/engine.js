@@ -21,17 +21,18 @@ export class Engine {
 
   /**
    * @param {import('../protocol.js').StageSource[]} stages
+   * @param {number | 'auto'} threads
    * @param {import('./chunk-feed.js').ChunkFeed[]} feeds One a stage.
    * @param {boolean} cache Whether models by address are kept for the next time.
    * @param {(progress: LoadProgress) => void} onProgress
    * @throws {IntentError}
    */
-  async load(stages, feeds, cache, onProgress) {
+  async load(stages, threads, feeds, cache, onProgress) {
     const progress = new ProgressReporter(onProgress);
     const caching = cache ? { progress } : null;
     // The first bytes are on their way while the module compiles.
     const [wasm, ...opened] = await Promise.all([
-      progress.step('wasm', startWasm),
+      progress.step('wasm', () => startWasm(threads)),
       ...stages.map(({ source, config }, index) => openModel(source, feeds[index], config, caching)),
     ]);
     const models = opened.map((model) => model.start(wasm.exports));
@@ -118,6 +119,7 @@ export class Engine {
     const { wasm, classifier } = this.#model();
     return {
       ...classifier.info(),
+      reason: wasm.reason,
       wasmMemoryBytes: wasm.memory.buffer.byteLength,
       maxMessageChars: wasm.exports.max_message_chars(),
     };

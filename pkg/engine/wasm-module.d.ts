@@ -55,11 +55,25 @@ export interface Classifier {
    */
   set_adapter(intent: string | undefined, config: string, tensors: Uint8Array, given: string | undefined, forced: boolean): void;
   remove_adapter(): void;
-  info(): Omit<ModelInfo, 'wasmMemoryBytes' | 'maxMessageChars'>;
+  info(): Omit<ModelInfo, 'reason' | 'wasmMemoryBytes' | 'maxMessageChars'>;
   free(): void;
 }
 
+/** Which module to start, and, of a build with threads, on which memory. */
+export interface InitOptions {
+  module_or_path: WebAssembly.Module;
+  memory?: WebAssembly.Memory;
+  thread_stack_size?: number;
+}
+
 export interface WasmModule {
+  default(options: InitOptions): Promise<{ memory: WebAssembly.Memory }>;
+  /** Threads that work is shared out to, the caller's included. */
+  threads(): number;
+  /** Makes the calling Worker a thread of the pool; never returns. Builds with threads only. */
+  help?(): void;
+  /** Says that the calling Worker broke off. Builds with threads only. */
+  break_off?(): void;
   ModelLoader: new (fileName: string, totalBytes?: number, configJson?: string) => ModelLoader;
   PackLoader: new (manifest: Uint8Array) => PackLoader;
   max_message_chars(): number;

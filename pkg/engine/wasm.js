@@ -1,32 +1,92 @@
 /**
- * Starts the WebAssembly module. The one place that knows which build is used.
+ * Starts the WebAssembly module: the fastest build that this browser runs, and says why none faster.
  *
  * @module
  */
 
-// Written by `cargo xtask build-web`.
-import init, * as bindings from '../wasm/relayops_intent.js';
 import { IntentError, describe } from '../errors.js';
+import { BUILDS } from './builds.js';
 import { fetchOk } from './byte-source.js';
+import { hasRelaxedSimd, possibleThreads, sharedMemory } from './features.js';
 
+/** @typedef {import('./builds.js').BuildName} BuildName */
 /** @typedef {import('./wasm-module.d.ts').WasmModule} WasmModule */
 
 /**
  * @typedef {object} Wasm
  * @property {WasmModule} exports
  * @property {WebAssembly.Memory} memory
+ * @property {BuildName} build
+ * @property {string | null} reason Why no faster build or more threads run; `null` where they do.
  */
 
+/** Longest that threads may take to start, in milliseconds; the engine goes on with those that did. */
+const THREADS_START_MS = 5_000;
+
 /**
+ * @param {number | 'auto'} wanted Threads.
  * @returns {Promise<Wasm>}
  * @throws {IntentError} `network`, `worker_failed`
  */
-export async function startWasm() {
-  // Bundlers recognise exactly this expression.
-  const url = new URL('../wasm/relayops_intent_bg.wasm', import.meta.url);
-  const module = await compile(url.href);
-  const { memory } = await init({ module_or_path: module });
-  return { exports: bindings, memory };
+export async function startWasm(wanted) {
+  const relaxed = hasRelaxedSimd();
+  const reasons = relaxed ? [] : ['no relaxed SIMD in this browser'];
+  const possible = possibleThreads(wanted);
+  let { threads } = possible;
+  if (possible.reason !== null) reasons.push(possible.reason);
+  const shared = threads > 1 ? sharedMemory() : null;
+  if (threads > 1 && shared === null) {
+    threads = 1;
+    reasons.push('no threads: the browser refused shared memory');
+  }
+  const build = nameOf(relaxed, shared !== null);
+  const [module, exports] = await Promise.all([compile(BUILDS[build].module().href), BUILDS[build].bindings()]);
+  const started = await exports.default({ module_or_path: module, ...(shared && { memory: shared }) });
+  const memory = shared ?? started.memory;
+  if (shared !== null) {
+    const missing = await startThreads(exports, { build, module, memory: shared }, threads);
+    if (missing > 0) reasons.push(`${missing} of ${threads} threads did not start`);
+  }
+  return { exports, memory, build, reason: reasons.length > 0 ? reasons.join('; ') : null };
+}
+
+/**
+ * @param {boolean} relaxed
+ * @param {boolean} threads
+ * @returns {BuildName}
+ */
+function nameOf(relaxed, threads) {
+  const kernels = relaxed ? 'relaxed-simd' : 'simd128';
+  return threads ? `${kernels}-threads` : kernels;
+}
+
+/**
+ * @param {WasmModule} exports
+ * @param {import('./thread.js').Start} start
+ * @param {number} threads This one included.
+ * @returns {Promise<number>} How many did not start.
+ */
+async function startThreads(exports, start, threads) {
+  let failed = 0;
+  for (let count = 1; count < threads; count += 1) {
+    try {
+      // Bundlers recognise exactly this expression.
+      const worker = new Worker(new URL('./thread.js', import.meta.url), { type: 'module' });
+      worker.addEventListener('error', (event) => {
+        event.preventDefault();
+        failed += 1;
+      });
+      worker.postMessage(start);
+    } catch {
+      failed += 1;
+    }
+  }
+  const deadline = performance.now() + THREADS_START_MS;
+  // Threads never answer: they are counted where they work.
+  while (exports.threads() + failed < threads && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  return threads - exports.threads();
 }
 
 /**

@@ -94,7 +94,16 @@ pub trait Backend {
     fn read(&self, x: &Self::Tensor) -> Result<Vec<f32>>;
 
     /// `x w^T (+ bias)`: `[m, in]` times `[out, in]` gives `[m, out]`.
-    fn linear(&self, x: &Self::Tensor, w: &Self::Matrix, bias: Option<&Self::Vector>) -> Self::Tensor;
+    fn linear(&self, x: &Self::Tensor, w: &Self::Matrix, bias: Option<&Self::Vector>) -> Self::Tensor {
+        let [y] = self.linears(x, [(w, bias)]);
+        y
+    }
+    /// Several of them with the same `x`, which is prepared once.
+    fn linears<const N: usize>(
+        &self,
+        x: &Self::Tensor,
+        parts: [(&Self::Matrix, Option<&Self::Vector>); N],
+    ) -> [Self::Tensor; N];
     /// Takes a low-rank path over: `a` is `[rank, in]`, `b` is `[out, rank]`.
     ///
     /// # Errors

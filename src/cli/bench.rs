@@ -11,6 +11,7 @@ use super::{classify, progress, say};
 use crate::adapter::AdapterFiles;
 use crate::cascade::{Cascade, CascadeOptions};
 use crate::classifier::{Classification, Classifier, ModelInfo};
+use crate::profile::{self, Part};
 use crate::{IntentError, Result};
 
 /// Messages of 1 to 40 words, all intents.
@@ -63,6 +64,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     if let Some(peak) = peak_memory() {
         say(format_args!("peak           {:.1} MiB", mebibytes(peak)))?;
     }
+    parts(&mut classifier, args.rounds)?;
     if let Some(path) = &args.flips {
         flips(&mut classifier, args, path)?;
     }
@@ -137,6 +139,33 @@ fn time(classifier: &mut Cascade, rounds: u16) -> Result<Vec<f64>> {
         }
     }
     Ok(times)
+}
+
+/// Where the time goes, over all messages.
+fn parts(classifier: &mut Cascade, rounds: u16) -> Result<()> {
+    let start = Instant::now();
+    let (times, spent) = profile::record(|| time(classifier, rounds));
+    // One to warm up, too.
+    let (times, total) = ((times?.len() + 1) as f64, start.elapsed().as_secs_f64());
+    let mut known = 0.0;
+    for part in Part::ALL {
+        let seconds = spent[part as usize].as_secs_f64();
+        known += seconds;
+        say(format_args!(
+            "  {:24} {:8.3} ms {:5.1}%",
+            part.name(),
+            1e3 * seconds / times,
+            1e2 * seconds / total
+        ))?;
+    }
+    let rest = total - known;
+    say(format_args!("  {:24} {:8.3} ms {:5.1}%", "all else", 1e3 * rest / times, 1e2 * rest / total))?;
+    let matmul: f64 = Part::ALL
+        .iter()
+        .filter(|part| part.is_matmul())
+        .map(|part| spent[*part as usize].as_secs_f64())
+        .sum();
+    say(format_args!("outside matmul {:.1}%", 1e2 * (1.0 - matmul / total)))
 }
 
 /// A result that a model stands behind: a failure would be timed and compared as if it were one.

@@ -8,6 +8,7 @@
 use crate::backend::{Backend, Heads, Visible};
 use crate::gguf::{Gguf, Header, Metadata};
 use crate::model::{Expected, TokenId, check_tensors};
+use crate::profile::{self, Part};
 use crate::quant::{BLOCK, QuantMatrix};
 use crate::{IntentError, Result};
 
@@ -264,7 +265,9 @@ impl<B: Backend> Bert<B> {
     pub fn forward(&self, workspace: &mut B::KvLayer, tokens: &[TokenId]) -> Result<Vec<f32>> {
         let b = &self.backend;
         let hidden = self.hidden(workspace, tokens)?;
-        b.read(&self.linear(&b.mean_rows(&hidden), &self.head))
+        profile::measure(Part::Head, || {
+            b.read(&b.linear(&b.mean_rows(&hidden), &self.head.weight, Some(&self.head.bias)))
+        })
     }
 
     /// The mean of the last layer's rows, `[hidden]`: the sentence's vector, before the head.
@@ -280,18 +283,17 @@ impl<B: Backend> Bert<B> {
     fn hidden(&self, workspace: &mut B::KvLayer, tokens: &[TokenId]) -> Result<B::Tensor> {
         self.check(tokens)?;
         let (b, config) = (&self.backend, &self.config);
-        let embedded = b.tensor(tokens.len(), config.hidden, self.embed(tokens))?;
+        let embedded = profile::measure(Part::Embed, || self.embed(tokens));
+        let embedded = b.tensor(tokens.len(), config.hidden, embedded)?;
         let mut x = self.norm(&embedded, &self.embedding_norm);
         let visible: Vec<Visible> = vec![std::iter::once(0..tokens.len()).collect(); tokens.len()];
         for layer in &self.layers {
             let mut attended = self.attention(layer, workspace, &x, &visible)?;
-            b.add(&mut attended, &x);
-            x = self.norm(&attended, &layer.attn_norm);
-            let mut inner = self.linear(&x, &layer.up);
-            b.gelu(&mut inner);
-            let mut fed = self.linear(&inner, &layer.down);
-            b.add(&mut fed, &x);
-            x = self.norm(&fed, &layer.output_norm);
+            x = self.add_and_norm(&mut attended, &x, &layer.attn_norm);
+            let mut inner = self.linear(Part::Up, &x, &layer.up);
+            profile::measure(Part::Elementwise, || b.gelu(&mut inner));
+            let mut fed = self.linear(Part::Down, &inner, &layer.down);
+            x = self.add_and_norm(&mut fed, &x, &layer.output_norm);
         }
         Ok(x)
     }
@@ -337,15 +339,26 @@ impl<B: Backend> Bert<B> {
         visible: &[Visible],
     ) -> Result<B::Tensor> {
         let b = &self.backend;
-        let (q, k, v) = (self.linear(x, &layer.q), self.linear(x, &layer.k), self.linear(x, &layer.v));
-        b.kv_truncate(workspace, 0, self.config.heads);
-        b.kv_append(workspace, &k, &v)?;
-        let attended = b.attention(&q, workspace, visible, self.config.heads);
-        Ok(self.linear(&attended, &layer.attn_output))
+        let parts = [&layer.q, &layer.k, &layer.v].map(|linear| (&linear.weight, Some(&linear.bias)));
+        let [q, k, v] = profile::measure(Part::QueryKeyValue, || b.linears(x, parts));
+        let attended = profile::measure(Part::Attention, || {
+            b.kv_truncate(workspace, 0, self.config.heads);
+            b.kv_append(workspace, &k, &v)?;
+            Ok(b.attention(&q, workspace, visible, self.config.heads))
+        })?;
+        Ok(self.linear(Part::AttentionOutput, &attended, &layer.attn_output))
     }
 
-    fn linear(&self, x: &B::Tensor, linear: &Linear<B>) -> B::Tensor {
-        self.backend.linear(x, &linear.weight, Some(&linear.bias))
+    fn linear(&self, part: Part, x: &B::Tensor, linear: &Linear<B>) -> B::Tensor {
+        profile::measure(part, || self.backend.linear(x, &linear.weight, Some(&linear.bias)))
+    }
+
+    /// The norm of `y + x`.
+    fn add_and_norm(&self, y: &mut B::Tensor, x: &B::Tensor, norm: &Norm<B>) -> B::Tensor {
+        profile::measure(Part::Elementwise, || {
+            self.backend.add(y, x);
+            self.norm(y, norm)
+        })
     }
 
     fn norm(&self, x: &B::Tensor, norm: &Norm<B>) -> B::Tensor {

@@ -11,6 +11,7 @@ use crate::adapter::{Adapter, Projection};
 use crate::backend::{Backend, Heads, RopeTable, Visible};
 use crate::gguf::{Gguf, Header, Metadata};
 use crate::model::{Expected, TokenId, check_tensors};
+use crate::profile::{self, Part};
 use crate::quant::{BLOCK, QuantMatrix, matmul};
 use crate::{IntentError, Result};
 
@@ -372,6 +373,10 @@ impl<B: Backend> Qwen2<B> {
         }
     }
 
+    fn norm(&self, x: &B::Tensor, weight: &B::Vector) -> B::Tensor {
+        profile::measure(Part::Elementwise, || self.backend.rms_norm(x, weight, self.config.rms_eps))
+    }
+
     fn embed(&self, tokens: &[TokenId]) -> Vec<f32> {
         let mut values = vec![0.0; tokens.len() * self.config.hidden];
         for (token, row) in tokens.iter().zip(values.chunks_exact_mut(self.config.hidden)) {
@@ -380,20 +385,29 @@ impl<B: Backend> Qwen2<B> {
         values
     }
 
-    /// A product of a layer, with the path beside it.
-    fn project(
+    /// Products of a layer with one `x`, with the paths beside them.
+    fn project<const N: usize>(
         &self,
         (index, layer): (usize, &Layer<B>),
-        projection: Projection,
+        projections: [Projection; N],
         x: &B::Tensor,
-    ) -> B::Tensor {
-        let (weight, bias) = layer.weight(projection);
-        let mut y = self.backend.linear(x, weight, bias);
-        let paths = self.paths.0.get(index).and_then(|paths| paths.get(projection as usize));
-        if let Some(Some(path)) = paths {
-            self.backend.add_low_rank(&mut y, x, path);
-        }
-        y
+    ) -> [B::Tensor; N] {
+        let part = match projections.first() {
+            Some(Projection::Output) => Part::AttentionOutput,
+            Some(Projection::Gate | Projection::Up) => Part::Up,
+            Some(Projection::Down) => Part::Down,
+            Some(Projection::Query | Projection::Key | Projection::Value) | None => Part::QueryKeyValue,
+        };
+        profile::measure(part, || {
+            let mut all = self.backend.linears(x, projections.map(|projection| layer.weight(projection)));
+            for (y, projection) in all.iter_mut().zip(projections) {
+                let paths = self.paths.0.get(index).and_then(|paths| paths.get(projection as usize));
+                if let Some(Some(path)) = paths {
+                    self.backend.add_low_rank(y, x, path);
+                }
+            }
+            all
+        })
     }
 
     fn attention(
@@ -405,24 +419,28 @@ impl<B: Backend> Qwen2<B> {
         visible: &[Visible],
     ) -> Result<B::Tensor> {
         let b = &self.backend;
-        let normed = b.rms_norm(x, &layer.1.attn_norm, self.config.rms_eps);
-        let project = |projection| self.project(layer, projection, &normed);
-        let (mut q, mut k) = (project(Projection::Query), project(Projection::Key));
-        let v = project(Projection::Value);
-        b.rope(&mut q, table);
-        b.rope(&mut k, table);
-        b.kv_append(kv, &k, &v)?;
-        let attended = b.attention(&q, kv, visible, self.config.heads);
-        Ok(self.project(layer, Projection::Output, &attended))
+        let normed = self.norm(x, &layer.1.attn_norm);
+        let wanted = [Projection::Query, Projection::Key, Projection::Value];
+        let [mut q, mut k, v] = self.project(layer, wanted, &normed);
+        profile::measure(Part::Elementwise, || {
+            b.rope(&mut q, table);
+            b.rope(&mut k, table);
+        });
+        let attended = profile::measure(Part::Attention, || {
+            b.kv_append(kv, &k, &v)?;
+            Ok(b.attention(&q, kv, visible, self.config.heads))
+        })?;
+        let [output] = self.project(layer, [Projection::Output], &attended);
+        Ok(output)
     }
 
     fn feed_forward(&self, layer: (usize, &Layer<B>), x: &B::Tensor) -> B::Tensor {
         let b = &self.backend;
-        let normed = b.rms_norm(x, &layer.1.ffn_norm, self.config.rms_eps);
-        let mut gate = self.project(layer, Projection::Gate, &normed);
-        let up = self.project(layer, Projection::Up, &normed);
-        b.silu_mul(&mut gate, &up);
-        self.project(layer, Projection::Down, &gate)
+        let normed = self.norm(x, &layer.1.ffn_norm);
+        let [mut gate, up] = self.project(layer, [Projection::Gate, Projection::Up], &normed);
+        profile::measure(Part::Elementwise, || b.silu_mul(&mut gate, &up));
+        let [down] = self.project(layer, [Projection::Down], &gate);
+        down
     }
 
     /// Rows `tokens` of the output matrix as floats: the head for a few tokens, `[tokens, hidden]`.

@@ -1,15 +1,21 @@
 //! The matrix product over all formats.
 
-use rayon::prelude::*;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::activations::QuantizedActivations;
 use super::decode::DecodedTile;
-use super::dot::{self, DotKernel};
+use super::dot;
 use super::tile::{Lanes, TILE_ROWS, TiledMatrix};
 use super::{QuantMatrix, dot_f32};
+use crate::parallel;
 
-/// Multiplications a task takes at least: handing one over costs some microseconds, and a core does these in twenty.
-const TASK_MULTIPLICATIONS: usize = 1 << 20;
+/// Multiplications a task takes at least: some ten microseconds of a core, many times what handing it over costs.
+const TASK_MULTIPLICATIONS: usize = 1 << 18;
+
+/// Tasks for each thread: enough that all end together, few enough that each is worth its scratch.
+const TASKS_A_THREAD: usize = 6;
 
 /// The right operand of a product.
 #[derive(Clone, Copy)]
@@ -36,12 +42,30 @@ impl Weights<'_> {
             Self::Tiled(w) => w.cols(),
         }
     }
+
+    fn takes_floats(&self) -> bool {
+        match self {
+            Self::Stored(w) => w.format().is_float(),
+            Self::Exact(_) => true,
+            Self::Tiled(_) => false,
+        }
+    }
+}
+
+/// One of several products with the same left operand.
+pub struct Product<'a> {
+    /// `[n, k]`.
+    pub weights: Weights<'a>,
+    /// `[n]`, added to each row of the result.
+    pub bias: Option<&'a [f32]>,
+    /// `[m, n]`, row-major.
+    pub out: &'a mut [f32],
 }
 
 /// [`multiply`] with weights as they are stored.
 ///
 /// # Panics
-/// As [`multiply`].
+/// As [`multiply_all`].
 pub fn matmul(x: &[f32], m: usize, w: &QuantMatrix, out: &mut [f32]) {
     multiply(x, m, Weights::Stored(w), out);
 }
@@ -50,65 +74,148 @@ pub fn matmul(x: &[f32], m: usize, w: &QuantMatrix, out: &mut [f32]) {
 /// row-major. Quantized weights multiply activations rounded to 8 bits; float weights multiply them as they are.
 ///
 /// # Panics
-/// Where the sizes do not agree: they are the engine's own arithmetic, checked when a model is loaded.
+/// As [`multiply_all`].
 pub fn multiply(x: &[f32], m: usize, w: Weights<'_>, out: &mut [f32]) {
-    let (rows, cols) = (w.rows(), w.cols());
-    assert!(x.len() == m * cols && out.len() == m * rows, "shapes of a product agree");
-    if m == 0 {
-        return;
-    }
-    // Tasks own whole tiles of output columns, one after the other, so that they share nothing.
-    let mut tiles = vec![[0.0; TILE_ROWS]; rows.div_ceil(TILE_ROWS) * m];
-    let task_tiles = TASK_MULTIPLICATIONS.div_ceil(TILE_ROWS * cols * m);
-    let task = |first: usize, out: &mut [Lanes], run: &dyn Fn(usize, &mut [Lanes])| {
-        out.chunks_exact_mut(m).enumerate().for_each(|(tile, out)| run(first + tile, out));
-    };
-    let floats = |w: &QuantMatrix, tiles: &mut [Lanes]| {
-        share(tiles, m, task_tiles, |first, out| task(first, out, &|tile, out| float_tile(x, w, tile, out)));
-    };
-    match w {
-        Weights::Exact(w) => floats(w, &mut tiles),
-        Weights::Stored(w) if w.format().is_float() => floats(w, &mut tiles),
-        Weights::Stored(w) => {
-            let x = QuantizedActivations::new(x, m, cols);
-            share(&mut tiles, m, task_tiles, |first, out| stored_tiles(dot::best(), &x, w, first, out));
-        }
-        Weights::Tiled(w) => {
-            let x = QuantizedActivations::new(x, m, cols);
-            share(&mut tiles, m, task_tiles, |first, out| {
-                task(first, out, &|tile, out| dot::best().dot(w.tile(tile), &x, out));
-            });
-        }
-    }
-    for (index, tile) in tiles.chunks_exact(m).enumerate() {
-        let first = index * TILE_ROWS;
-        let count = TILE_ROWS.min(rows - first);
-        for (lanes, out) in tile.iter().zip(out.chunks_exact_mut(rows)) {
-            out[first..first + count].copy_from_slice(&lanes[..count]);
-        }
-    }
+    multiply_all(x, m, &mut [Product { weights: w, bias: None, out }]);
 }
 
-/// Calls `run` with the number of the first tile and the tiles of each task, on all threads if there is enough to do.
-fn share(tiles: &mut [Lanes], m: usize, task_tiles: usize, run: impl Fn(usize, &mut [Lanes]) + Sync) {
-    if tiles.len() <= task_tiles * m || rayon::current_num_threads() == 1 {
-        run(0, tiles);
+/// Several products of one `x`, which is rounded once, shared out to all threads together.
+///
+/// # Panics
+/// Where the sizes do not agree: they are the engine's own arithmetic, checked when a model is loaded.
+pub fn multiply_all(x: &[f32], m: usize, products: &mut [Product<'_>]) {
+    for product in &*products {
+        let (rows, cols) = (product.weights.rows(), product.weights.cols());
+        assert!(x.len() == m * cols && product.out.len() == m * rows, "shapes of a product agree");
+        assert!(product.bias.is_none_or(|bias| bias.len() == rows), "a bias has a value a row");
+    }
+    let Some(cols) = products.first().map(|product| product.weights.cols()).filter(|_| m > 0) else { return };
+    let mut rounded = ROUNDED.take();
+    if products.iter().any(|product| !product.weights.takes_floats()) {
+        rounded.round(x, m, cols);
+    }
+    let left = Left { x, m, rounded };
+    let jobs: Vec<Job<'_>> = products.iter_mut().map(Job::new).collect();
+    let tiles: usize = jobs.iter().map(|job| job.tiles).sum();
+    let tile_multiplications = TILE_ROWS * cols * m;
+    let threads = parallel::threads();
+    let task_tiles =
+        TASK_MULTIPLICATIONS.div_ceil(tile_multiplications).max(tiles.div_ceil(threads * TASKS_A_THREAD));
+    if threads == 1 || tiles <= task_tiles {
+        jobs.iter().for_each(|job| job.run(&left, 0..job.tiles));
     } else {
-        let tasks = tiles.par_chunks_mut(task_tiles * m).enumerate();
-        tasks.for_each(|(task, tiles)| run(task * task_tiles, tiles));
+        let tasks: Vec<(&Job<'_>, Range<usize>)> =
+            jobs.iter().flat_map(|job| job.tasks(task_tiles)).collect();
+        parallel::for_each(tasks.len(), &|index| {
+            let (job, tiles) = &tasks[index];
+            job.run(&left, tiles.clone());
+        });
+    }
+    ROUNDED.set(left.rounded);
+}
+
+thread_local! {
+    /// Room for rounded activations, kept from one product to the next.
+    static ROUNDED: Cell<QuantizedActivations> = Cell::default();
+}
+
+/// The left operand.
+struct Left<'a> {
+    x: &'a [f32],
+    m: usize,
+    /// `x` rounded, where a product wants it.
+    rounded: QuantizedActivations,
+}
+
+/// A product whose result several threads write.
+struct Job<'a> {
+    weights: Weights<'a>,
+    bias: Option<&'a [f32]>,
+    tiles: usize,
+    out: Columns<'a>,
+}
+
+impl<'a> Job<'a> {
+    fn new(product: &'a mut Product<'_>) -> Self {
+        let rows = product.weights.rows();
+        Self {
+            weights: product.weights,
+            bias: product.bias,
+            tiles: rows.div_ceil(TILE_ROWS),
+            out: Columns {
+                start: product.out.as_mut_ptr(),
+                len: product.out.len(),
+                stride: rows,
+                borrowed: PhantomData,
+            },
+        }
+    }
+
+    fn tasks(&self, tiles: usize) -> impl Iterator<Item = (&Self, Range<usize>)> {
+        (0..self.tiles).step_by(tiles).map(move |first| (self, first..(first + tiles).min(self.tiles)))
+    }
+
+    /// Computes the columns of the result that are `tiles` of the weights.
+    fn run(&self, left: &Left<'_>, tiles: Range<usize>) {
+        let mut sums = vec![[0.0; TILE_ROWS]; left.m];
+        match self.weights {
+            Weights::Tiled(w) => {
+                for index in tiles {
+                    dot::best().dot(w.tile(index), &left.rounded, &mut sums);
+                    self.store(index, &sums);
+                }
+            }
+            Weights::Stored(w) if !w.format().is_float() => {
+                let mut scratch = DecodedTile::for_matrix(w, dot::best().layout());
+                for index in tiles {
+                    dot::best().dot(scratch.load(w, index * TILE_ROWS), &left.rounded, &mut sums);
+                    self.store(index, &sums);
+                }
+            }
+            Weights::Stored(w) | Weights::Exact(w) => {
+                for index in tiles {
+                    float_tile(left.x, w, index, &mut sums);
+                    self.store(index, &sums);
+                }
+            }
+        }
+    }
+
+    fn store(&self, tile: usize, sums: &[Lanes]) {
+        let first = tile * TILE_ROWS;
+        let count = TILE_ROWS.min(self.out.stride - first);
+        let bias = self.bias.map_or([0.0; TILE_ROWS], |bias| {
+            std::array::from_fn(|lane| bias.get(first + lane).copied().unwrap_or(0.0))
+        });
+        for (row, sums) in sums.iter().enumerate() {
+            let lanes: Lanes = std::array::from_fn(|lane| sums[lane] + bias[lane]);
+            // SAFETY: each tile is in one task, so nobody else writes these columns.
+            unsafe { self.out.write(row, first, &lanes[..count]) };
+        }
     }
 }
 
-fn stored_tiles(
-    kernel: &dyn DotKernel,
-    x: &QuantizedActivations,
-    w: &QuantMatrix,
-    first: usize,
-    out: &mut [Lanes],
-) {
-    let mut scratch = DecodedTile::for_matrix(w);
-    for (tile, out) in out.chunks_exact_mut(x.rows).enumerate() {
-        kernel.dot(scratch.load(w, (first + tile) * TILE_ROWS), x, out);
+/// A row-major matrix of which threads write different columns.
+struct Columns<'a> {
+    start: *mut f32,
+    len: usize,
+    stride: usize,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: `write`'s callers see to it that no two threads write the same place, and nothing is read.
+unsafe impl Sync for Columns<'_> {}
+
+impl Columns<'_> {
+    /// Writes `values` to row `row` from column `first` on.
+    ///
+    /// # Safety
+    /// Nobody else writes there meanwhile.
+    unsafe fn write(&self, row: usize, first: usize, values: &[f32]) {
+        let at = row * self.stride + first;
+        assert!(at + values.len() <= self.len, "a tile is inside the result");
+        // SAFETY: inside the slice that is borrowed as long as this lives, and nobody else's.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(at), values.len()) };
     }
 }
 

@@ -1,9 +1,9 @@
 //! Quantized matrices and the one matrix product that runs on them.
 //!
 //! Weights stay in the bytes of the file, or are put into the kernels' order once at load ([`tile`]). A product of the
-//! former decodes a few weight rows at a time into a scratch that stays in the nearest caches ([`decode`]); either is
-//! multiplied with activations rounded to 8 bits ([`activations`]) by the best integer dot kernel of this machine
-//! ([`dot`]). Each weight is decoded once per product, however many activation rows there are, and nothing is
+//! former decodes a few weight rows at a time into a scratch that stays in the nearest caches ([`decode`]), which costs
+//! next to nothing beside the product and no memory; either is multiplied with activations rounded to 8 bits
+//! ([`activations`]) by the best integer dot kernel of this machine ([`dot`]). Each weight is decoded once per product, however many activation rows there are, and nothing is
 //! requantized: the only rounding beside the file's own is that of the activations.
 
 pub mod activations;
@@ -12,7 +12,7 @@ pub mod dot;
 mod matmul;
 pub mod tile;
 
-pub use matmul::{Weights, matmul, multiply};
+pub use matmul::{Product, Weights, matmul, multiply, multiply_all};
 
 use crate::{IntentError, Result};
 
@@ -79,6 +79,29 @@ impl Format {
             Self::Q8_0 => 34,
             Self::Q4K => 144,
             Self::Q6K => 210,
+        }
+    }
+
+    /// Bits of a stored integer; 0 for floats.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::F32 | Self::F16 => 0,
+            Self::Q4_0 | Self::Q4K => 4,
+            Self::Q5_0 => 5,
+            Self::Q6K => 6,
+            Self::Q8_0 => 8,
+        }
+    }
+
+    /// What is taken off a stored integer to have the one that is multiplied.
+    #[must_use]
+    pub const fn offset(self) -> i32 {
+        match self {
+            Self::F32 | Self::F16 | Self::Q4K | Self::Q8_0 => 0,
+            Self::Q4_0 => 8,
+            Self::Q5_0 => 16,
+            Self::Q6K => 32,
         }
     }
 
@@ -157,6 +180,11 @@ impl QuantMatrix {
     #[must_use]
     pub fn data(&self) -> &[u8] {
         &self.data
+    }
+
+    /// Bytes of a row.
+    fn row_bytes(&self) -> usize {
+        self.row_bytes
     }
 
     /// The stored bytes of rows `first .. first + count`.

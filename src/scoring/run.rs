@@ -7,6 +7,7 @@ use super::{Scorer, Scores};
 use crate::Result;
 use crate::backend::Backend;
 use crate::model::qwen2::Pass;
+use crate::profile::{self, Part};
 use crate::tokenizer::TokenId;
 
 /// Most rows of a message in one pass while it is typed. A step is half a layer over at most these, the suffix and the
@@ -62,7 +63,7 @@ impl<B: Backend> Scorer<B> {
     /// `tokenizer`; what was under way is ended all the same.
     pub fn begin(&mut self, text: &str, goal: Goal) -> Result<()> {
         self.cut_back(self.held.len());
-        let tokens = self.tokenizer.encode(text)?;
+        let tokens = profile::measure(Part::Tokenize, || self.tokenizer.encode(text))?;
         self.start(tokens, goal, TYPING_ROWS, false);
         Ok(())
     }
@@ -155,7 +156,8 @@ impl<B: Backend> Scorer<B> {
         hidden: &[f32],
     ) -> Result<Scores> {
         let (opening_hidden, parting_hidden) = hidden.split_at(opening * self.model.config().hidden);
-        let log_probabilities = self.task.trie.label_log_probabilities(&self.partings(parting_hidden)?);
+        let partings = profile::measure(Part::Head, || self.partings(parting_hidden))?;
+        let log_probabilities = self.task.trie.label_log_probabilities(&partings);
         let token_confidence = if run.token_confidence {
             // The trie's rows are siblings of what follows.
             let before = self.task.prompt.prefix.len() + self.held.len();

@@ -183,7 +183,7 @@ export class ModelPanel {
       ['Parameters', millions(info.parameters)],
       ['Weights', bytes(info.weight_bytes)],
       ['Memory', bytes(info.wasmMemoryBytes)],
-      ['Runs on', `${info.backend}, ${info.threads} ${info.threads === 1 ? 'thread' : 'threads'}`],
+      ['Runs on', `${info.backend}, ${info.threads} ${info.threads === 1 ? 'thread' : 'threads'}${info.reason === null ? '' : ` (${info.reason})`}`],
       ['Threshold', setting(info.threshold)],
       ['Loaded in', duration(milliseconds)],
     ]);

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use flate2::Compression;
@@ -35,9 +37,62 @@ impl Profile {
     }
 }
 
+/// One of the builds that a browser gets to choose from: `pkg/engine/builds.js` has the same.
+struct Build {
+    /// Folder below pkg/wasm.
+    name: &'static str,
+    relaxed_simd: bool,
+    threads: bool,
+}
+
+const BUILDS: [Build; 4] = [
+    Build { name: "simd128", relaxed_simd: false, threads: false },
+    Build { name: "relaxed-simd", relaxed_simd: true, threads: false },
+    Build { name: "simd128-threads", relaxed_simd: false, threads: true },
+    Build { name: "relaxed-simd-threads", relaxed_simd: true, threads: true },
+];
+
+/// What shared memory asks of the linker. Its largest size is the format's own limit; a page may import less.
+const THREADS_LINK: [&str; 7] = [
+    "--shared-memory",
+    "--import-memory",
+    "--max-memory=4294967296",
+    "--export=__wasm_init_tls",
+    "--export=__tls_size",
+    "--export=__tls_align",
+    "--export=__tls_base",
+];
+
+impl Build {
+    /// Compiles the library of `package`; returns where the module is until the next build.
+    fn compile(&self, package: &str, name: &str, profile: Profile) -> Result<PathBuf> {
+        let mut build = cargo(&["build", "--lib", "--package", package, "--target", TARGET]);
+        build.args(["--profile", profile.name()]);
+        build.args(self.relaxed_simd.then_some("--features=relayops-intent/relaxed-simd"));
+        let target = if self.threads { with_threads(&mut build)? } else { target_dir()? };
+        // Flags from the environment would replace those of .cargo/config.toml, and simd128 with them.
+        run(build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
+        Ok(target.join(TARGET).join(profile.name()).join(format!("{name}.wasm")))
+    }
+}
+
+/// The standard library as it is shipped has no atomics: it is compiled too, which stable Rust does only when told to do
+/// as nightly does. Apart from all else, because that setting has build scripts run again. Returns cargo's folder.
+fn with_threads(build: &mut Command) -> Result<PathBuf> {
+    // These come after `.cargo/config.toml`'s, which have simd128.
+    let mut flags = vec!["-C".to_owned(), "target-feature=+atomics,+bulk-memory,+mutable-globals".to_owned()];
+    flags.extend(THREADS_LINK.iter().flat_map(|arg| ["-C".to_owned(), format!("link-arg={arg}")]));
+    build.arg("--config").arg(format!("target.{TARGET}.rustflags={flags:?}"));
+    let target = target_dir()?.join("web-threads");
+    build.arg("-Zbuild-std=std,panic_abort").arg("--target-dir").arg(&target);
+    build.env("RUSTC_BOOTSTRAP", "1");
+    Ok(target)
+}
+
 /// Whether pkg/wasm has declarations, of whatever age.
 pub(crate) fn is_built() -> bool {
-    root().join("pkg").join("wasm").join(format!("{NAME}.d.ts")).is_file()
+    let wasm = root().join("pkg").join("wasm");
+    BUILDS.iter().all(|build| wasm.join(build.name).join(format!("{NAME}.d.ts")).is_file())
 }
 
 /// Builds them all.
@@ -45,29 +100,43 @@ pub(crate) fn build(profile: Profile) -> Result<()> {
     setup::without_browser()?;
     notices::write()?;
     let out = root().join("pkg").join("wasm");
-    module("relayops-intent", NAME, &out, profile)?;
-    let wasm = out.join(format!("{NAME}_bg.wasm"));
-    if profile == Profile::Wasm {
-        compress(&wasm)?;
+    remove_others(&out)?;
+    for build in &BUILDS {
+        let out = out.join(build.name);
+        bindings(&build.compile("relayops-intent", NAME, profile)?, NAME, &out, profile)?;
+        let wasm = out.join(format!("{NAME}_bg.wasm"));
+        if profile == Profile::Wasm {
+            compress(&wasm)?;
+        }
+        print_size(build.name, &wasm)?;
     }
     copy_models()?;
-    run(&mut npm(&["run", "--silent", "types"]))?;
-    print_size(&wasm)
+    run(&mut npm(&["run", "--silent", "types"]))
+}
+
+/// Removes from `out` what is no build: what earlier versions left there would ship too.
+fn remove_others(out: &Path) -> Result<()> {
+    if !out.is_dir() {
+        return Ok(());
+    }
+    for path in folder(out)? {
+        if BUILDS.iter().any(|build| path == out.join(build.name)) {
+            continue;
+        }
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.with_context(|| path.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// Builds the kernel suite that tests/web runs.
 pub(crate) fn build_kernel_tests() -> Result<()> {
     let out = web_tests().join("wasm-kernels");
-    module("relayops-wasm-tests", KERNEL_TESTS, &out, Profile::Ci)
-}
-
-/// Compiles the library of `package` and writes module and bindings to `out`.
-fn module(package: &str, name: &str, out: &Path, profile: Profile) -> Result<()> {
-    // Flags from the environment would replace those of .cargo/config.toml, and simd128 with them.
-    let build = ["build", "--lib", "--package", package, "--target", TARGET, "--profile", profile.name()];
-    run(cargo(&build).env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
-    let built = target_dir()?.join(TARGET).join(profile.name()).join(format!("{name}.wasm"));
-    bindings(&built, name, out, profile)
+    for build in &BUILDS {
+        let built = build.compile("relayops-wasm-tests", KERNEL_TESTS, Profile::Ci)?;
+        bindings(&built, KERNEL_TESTS, &out.join(build.name), Profile::Ci)?;
+    }
+    Ok(())
 }
 
 /// Writes the JavaScript side of `built` and the module without its custom sections to `out`,
@@ -126,16 +195,16 @@ fn copy_models() -> Result<()> {
 }
 
 /// What is in `path`.
-fn folder(path: &Path) -> Result<Vec<std::path::PathBuf>> {
+fn folder(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 
-fn print_size(module: &Path) -> Result<()> {
+fn print_size(build: &str, module: &Path) -> Result<()> {
     let bytes = fs::read(module).with_context(|| module.display().to_string())?;
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
     packed.write_all(&bytes)?;
     let packed = packed.finish()?.len();
-    println!("pkg/wasm/{NAME}_bg.wasm: {} bytes, {packed} with gzip", bytes.len());
+    println!("pkg/wasm/{build}/{NAME}_bg.wasm: {} bytes, {packed} with gzip", bytes.len());
     Ok(())
 }

@@ -17,13 +17,17 @@ import { ratio, spread } from './statistics.js';
  * @property {Record<string, unknown>} about
  * @property {Spread} ms A message, as the page sees it.
  * @property {Spread} engine_ms The part inside the engine's Worker.
- * @property {Ratio | null} against_ours How many times ours it takes; `null` for ours, and where they differ in what they compute.
+ * @property {Ratio | null} against_ours How many times ours on as many threads it takes; `null` for ours, and where they
+ *   differ in what they compute.
  * @property {import('./peer.js').Agreement | null} check Of a peer, in this browser.
  * @property {number[][]} samples_ms [message][round]
  */
 
-export const OURS = 'relayops-intent';
+const OURS = 'relayops-intent';
 const ORT = 'onnxruntime-web';
+
+/** Ours, on one thread and on two. @type {{ name: string, threads: number }[]} */
+export const OWN = [1, 2].map((threads) => ({ name: `${OURS} ${threads}`, threads }));
 
 /** @type {{ name: string, precision: Precision, threads: number }[]} */
 export const PEERS = [1, 2].flatMap((threads) =>
@@ -41,25 +45,30 @@ export function isComparable(about, peer) {
 }
 
 /**
- * @param {Measured[]} measured Ours first, then PEERS.
+ * @param {Measured[]} measured OWN first, then PEERS.
  * @param {Peer} peer
  * @returns {Cell[]} In the same order.
  */
-export function cells([ours, ...peers], peer) {
-  const comparable = isComparable(ours.about, peer);
+export function cells(measured, peer) {
+  const [own, peers] = [measured.slice(0, OWN.length), measured.slice(OWN.length)];
+  const comparable = isComparable(own[0].about, peer);
   /** @type {(one: Measured) => Omit<Cell, 'precision' | 'against_ours' | 'check'>} */
   const common = ({ name, about, ms, engineMs }) => ({
-    engine: name === OURS ? OURS : ORT,
+    engine: name.startsWith(OURS) ? OURS : ORT,
     threads: Number(about.threads),
     about,
     ms: spread(ms.flat()),
     engine_ms: spread(engineMs.flat()),
     samples_ms: ms,
   });
-  const first = { ...common(ours), precision: null, against_ours: null, check: null };
+  const first = own.map((one, index) => {
+    checkThreads(one, OWN[index].threads);
+    return { ...common(one), precision: null, against_ours: null, check: null };
+  });
   const others = peers.map((one, index) => {
     const { precision, threads } = PEERS[index];
-    if (one.about.threads !== threads) throw new Error(`${one.name} ran with ${one.about.threads} thread(s)`);
+    checkThreads(one, threads);
+    const ours = own[OWN.findIndex((candidate) => candidate.threads === threads)];
     return {
       ...common(one),
       precision,
@@ -67,7 +76,12 @@ export function cells([ours, ...peers], peer) {
       check: checkAnswers(peer, precision, one.answers),
     };
   });
-  return [first, ...others];
+  return [...first, ...others];
+}
+
+/** @param {Measured} measured @param {number} threads */
+function checkThreads({ name, about }, threads) {
+  if (about.threads !== threads) throw new Error(`${name} ran with ${about.threads} thread(s)`);
 }
 
 /**
@@ -76,11 +90,21 @@ export function cells([ours, ...peers], peer) {
  * @param {Cell[]} all
  * @returns {number | null} Above 1, ours is faster; `null` where it can't be said.
  */
-export function compactOrt([ours, ...peers]) {
-  const alone = peers.filter((cell) => cell.threads === 1);
+export function compactOrt(all) {
+  const alone = all.filter((cell) => cell.threads === 1 && cell.engine !== OURS);
   const ratios = alone.flatMap((cell) => (cell.against_ours === null ? [] : [cell.against_ours.paired]));
-  if (ours.threads !== 1 || ratios.length === 0 || ratios.length < alone.length) return null;
+  if (ratios.length === 0 || ratios.length < alone.length) return null;
   return Math.min(...ratios);
+}
+
+/**
+ * What a second thread brings ours, in pairs.
+ *
+ * @param {Measured[]} measured
+ * @returns {number} Above 1, two threads are faster than one.
+ */
+export function secondThread([one, two]) {
+  return ratio(one.ms, two.ms).paired;
 }
 
 /**
@@ -91,7 +115,8 @@ export function compactOrt([ours, ...peers]) {
  * @param {Peer} peer
  * @returns {number | null}
  */
-export function sameLabels([ours, ...peers], peer) {
+export function sameLabels(measured, peer) {
+  const [ours, peers] = [measured[0], measured.slice(OWN.length)];
   const floats = peers[PEERS.findIndex(({ precision }) => precision === 'fp32')];
   const { labels } = ours.about;
   if (!peer.trained_head || !Array.isArray(labels) || !isComparable(ours.about, peer)) return null;

@@ -42,7 +42,7 @@ export function versions(chromium, python) {
   return {
     'relayops-intent': packageVersion(join(ROOT, 'pkg/package.json')),
     commit: commit(),
-    wasm: describeFile(join(ROOT, 'pkg/wasm/relayops_intent_bg.wasm')),
+    wasm: describeFile(join(ROOT, 'pkg/wasm/relaxed-simd-threads/relayops_intent_bg.wasm')),
     chromium,
     node: process.versions.node,
     'onnxruntime-web': installed('onnxruntime-web'),

@@ -1,7 +1,7 @@
 /** The warm engines' part: what is asked of them, and the page that asks. */
 
 import { complaintsOf } from '../../../tests/web/lib/browser.js';
-import { OURS, PEERS } from './cells.js';
+import { OWN, PEERS } from './cells.js';
 
 /** @typedef {import('../../../tests/web/lib/browser.js').Browser} Browser */
 /** @typedef {import('../page/steady.js').Measured} Measured */
@@ -19,9 +19,11 @@ const PAUSE_MS = 25;
  */
 export function plan({ messages, rounds, pack }) {
   /** @type {Plan['engines']} */
+  const own = OWN.map(({ name, threads }) => ({ name, choice: { kind: 'ours', pack, threads } }));
+  /** @type {Plan['engines']} */
   const peers = PEERS.map(({ name, precision, threads }) => ({ name, choice: { kind: 'ort', precision, threads } }));
   return {
-    engines: [{ name: OURS, choice: { kind: 'ours', pack } }, ...peers],
+    engines: [...own, ...peers],
     messages,
     warmUps: 3,
     rounds,

@@ -5,7 +5,7 @@ import { tellFirstAnswer } from './first.js';
 
 const pack = new URLSearchParams(location.search).get('pack') ?? undefined;
 await tellFirstAnswer((steps) =>
-  loadOurs(pack, ({ phase, loaded, total }) => {
+  loadOurs(pack, undefined, ({ phase, loaded, total }) => {
     if (loaded === total) steps[phase] = performance.now();
   }),
 );

@@ -65,7 +65,7 @@ export async function measure(plan, onProgress) {
  * @returns {Promise<Engine>}
  */
 function load(choice) {
-  return choice.kind === 'ours' ? loadOurs(choice.pack) : loadOrt(choice.precision, choice.threads);
+  return choice.kind === 'ours' ? loadOurs(choice.pack, choice.threads) : loadOrt(choice.precision, choice.threads);
 }
 
 /**

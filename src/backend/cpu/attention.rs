@@ -1,13 +1,12 @@
 //! Attention over the cache, one query row and head at a time.
 
-use rayon::prelude::*;
-
 use super::{elementwise, math};
 use crate::backend::{Heads, Visible};
+use crate::parallel;
 use crate::quant::dot_f32;
 
 /// Multiplications a task takes at least.
-const TASK_MULTIPLICATIONS: usize = 1 << 19;
+const TASK_MULTIPLICATIONS: usize = 1 << 16;
 
 /// `q` is `[rows, query heads * dim]`, `keys` and `values` are `[slots, kv heads * dim]`; returns the shape of `q`.
 pub(super) fn attention(
@@ -22,12 +21,23 @@ pub(super) fn attention(
     // Together, where the whole is too little to be worth handing over.
     let slots = keys.len() / (heads.kv * heads.dim).max(1);
     let least = (TASK_MULTIPLICATIONS / (2 * slots * width).max(1)).max(1);
-    let rows = out.par_chunks_mut(width).zip(q.par_chunks(width)).zip(visible).with_min_len(least);
-    rows.for_each(|((out, q), visible)| {
+    parallel::for_each_chunk(&mut out, least * width, |task, out| {
         let mut weights = Vec::new();
-        for (head, (out, q)) in out.chunks_exact_mut(heads.dim).zip(q.chunks_exact(heads.dim)).enumerate() {
-            let offset = head / (heads.query / heads.kv) * heads.dim;
-            head_attention(out, q, keys, values, visible, heads.kv * heads.dim, offset, &mut weights);
+        for (row, out) in (task * least..).zip(out.chunks_exact_mut(width)) {
+            let q = q[row * width..][..width].chunks_exact(heads.dim);
+            for (head, (out, q)) in out.chunks_exact_mut(heads.dim).zip(q).enumerate() {
+                let offset = head / (heads.query / heads.kv) * heads.dim;
+                head_attention(
+                    out,
+                    q,
+                    keys,
+                    values,
+                    &visible[row],
+                    heads.kv * heads.dim,
+                    offset,
+                    &mut weights,
+                );
+            }
         }
     });
     out

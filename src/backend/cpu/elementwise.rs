@@ -1,12 +1,11 @@
 //! Normalisation, rotation and activation of single rows.
 
-use rayon::prelude::*;
-
 use super::math;
+use crate::parallel;
 use crate::quant::dot_f32;
 
 /// Values a task takes.
-const TASK: usize = 16_384;
+const TASK: usize = 4_096;
 
 /// `row / sqrt(mean(row^2) + eps) * weight`, in place.
 pub(super) fn rms_norm(row: &mut [f32], weight: &[f32], eps: f32) {
@@ -43,7 +42,7 @@ pub(super) fn largest(values: &[f32]) -> f32 {
 
 /// [`math::gelu`], in place.
 pub(super) fn gelu(values: &mut [f32]) {
-    values.par_chunks_mut(TASK).for_each(|values| {
+    parallel::for_each_chunk(values, TASK, |_, values| {
         values.iter_mut().for_each(|value| *value = math::gelu(*value));
     });
 }
@@ -58,7 +57,9 @@ pub(super) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
 
 /// `gate = gate / (1 + exp(-gate)) * up`.
 pub(super) fn silu_mul(gate: &mut [f32], up: &[f32]) {
-    gate.par_chunks_mut(TASK).zip(up.par_chunks(TASK)).for_each(|(gate, up)| {
-        gate.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up / (1.0 + math::exp(-*gate)));
+    parallel::for_each_chunk(gate, TASK, |task, gate| {
+        gate.iter_mut()
+            .zip(&up[task * TASK..])
+            .for_each(|(gate, up)| *gate *= up / (1.0 + math::exp(-*gate)));
     });
 }

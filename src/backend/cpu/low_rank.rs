@@ -1,9 +1,8 @@
 //! Low-rank paths beside products.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::memory::room;
+use crate::parallel;
 use crate::quant::dot_f32;
 
 /// What memory is for.
@@ -41,14 +40,14 @@ impl LowRank {
 
     /// `y += scale * (x A') B'`: `x` is `[rows, in]`, `y` is `[rows, out]`.
     pub(super) fn add(&self, x: &[f32], y: &mut [f32]) {
-        let row = |(x, y): (&[f32], &mut [f32])| {
+        let row = |x: &[f32], y: &mut [f32]| {
             let inner: Vec<f32> = self.a.chunks_exact(self.width).map(|a| dot_f32(x, a)).collect();
             add_rows(y, &inner, &self.b);
         };
         if x.len() / self.width * (self.a.len() + self.b.len()) < SHARED {
-            x.chunks_exact(self.width).zip(y.chunks_exact_mut(self.out)).for_each(row);
+            x.chunks_exact(self.width).zip(y.chunks_exact_mut(self.out)).for_each(|(x, y)| row(x, y));
         } else {
-            x.par_chunks_exact(self.width).zip(y.par_chunks_exact_mut(self.out)).for_each(row);
+            parallel::for_each_chunk(y, self.out, |index, y| row(&x[index * self.width..][..self.width], y));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The CPU: SIMD by dispatch, threads by rayon (one where the platform has none).
+//! The CPU: SIMD by dispatch, threads by [`parallel`].
 
 mod attention;
 mod elementwise;
@@ -7,8 +7,8 @@ pub(crate) mod math;
 
 use super::{Backend, Heads, RopeTable, Visible};
 use crate::quant::tile::TiledMatrix;
-use crate::quant::{self, QuantMatrix, Weights};
-use crate::{IntentError, Result};
+use crate::quant::{self, Product, QuantMatrix, Weights};
+use crate::{IntentError, Result, parallel};
 pub use low_rank::LowRank;
 
 /// Slots that a KV cache keeps room for when it is cut back.
@@ -101,14 +101,14 @@ impl Backend for Cpu {
     }
 
     fn threads(&self) -> usize {
-        rayon::current_num_threads()
+        parallel::threads()
     }
 
     fn matrix(&self, matrix: QuantMatrix) -> Result<Matrix> {
         Ok(match self.order {
             Order::Stored => Matrix::Stored(matrix),
             Order::Exact => Matrix::Exact(matrix),
-            Order::Tiled => match TiledMatrix::new(&matrix) {
+            Order::Tiled => match TiledMatrix::new(&matrix, quant::dot::best().layout()) {
                 Some(tiled) => Matrix::Tiled(tiled),
                 None => Matrix::Stored(matrix),
             },
@@ -133,15 +133,16 @@ impl Backend for Cpu {
         Ok(x.values.clone())
     }
 
-    fn linear(&self, x: &Tensor, w: &Matrix, bias: Option<&Vec<f32>>) -> Tensor {
-        let mut values = vec![0.0; x.rows * w.rows()];
-        quant::multiply(&x.values, x.rows, w.weights(), &mut values);
-        if let Some(bias) = bias {
-            for row in values.chunks_exact_mut(w.rows()) {
-                row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
-            }
+    fn linears<const N: usize>(&self, x: &Tensor, parts: [(&Matrix, Option<&Vec<f32>>); N]) -> [Tensor; N] {
+        let mut out =
+            parts.map(|(w, _)| Tensor { rows: x.rows, cols: w.rows(), values: vec![0.0; x.rows * w.rows()] });
+        let mut products = Vec::with_capacity(N);
+        for ((weights, bias), out) in parts.into_iter().zip(&mut out) {
+            let bias = bias.map(Vec::as_slice);
+            products.push(Product { weights: weights.weights(), bias, out: &mut out.values });
         }
-        Tensor { rows: x.rows, cols: w.rows(), values }
+        quant::multiply_all(&x.values, x.rows, &mut products);
+        out
     }
 
     fn low_rank(&self, rank: usize, a: &[f32], b: &[f32], scale: f32) -> Result<LowRank> {

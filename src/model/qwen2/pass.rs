@@ -2,6 +2,7 @@
 
 use super::{Batch, KvCache, Qwen2};
 use crate::backend::{Backend, RopeTable, Visible};
+use crate::profile::{self, Part};
 use crate::{IntentError, Result};
 
 /// A forward pass under way. Its cache must not be used for anything else until it is over, or cut back to what it held
@@ -26,12 +27,13 @@ impl<B: Backend> Qwen2<B> {
     pub fn begin(&self, cache: &KvCache<B>, batch: &Batch<'_>) -> Result<Pass<B>> {
         self.check(cache, batch)?;
         let config = &self.config;
+        let embedded = profile::measure(Part::Embed, || self.embed(batch.tokens));
         Ok(Pass {
             visible: batch.visible.to_vec(),
             outputs: batch.outputs.to_vec(),
             table: RopeTable::new(batch.positions, config.heads.dim, config.rope_base),
             before: cache.slots,
-            x: self.backend.tensor(batch.tokens.len(), config.hidden, self.embed(batch.tokens))?,
+            x: self.backend.tensor(batch.tokens.len(), config.hidden, embedded)?,
             done: 0,
         })
     }
@@ -74,7 +76,7 @@ impl<B: Backend> Qwen2<B> {
         if is_attention || !is_last {
             return Ok(None);
         }
-        let hidden = b.read(&b.rms_norm(&pass.x, &self.norm, self.config.rms_eps))?;
+        let hidden = b.read(&self.norm(&pass.x, &self.norm))?;
         cache.slots += pass.visible.len();
         Ok(Some(hidden))
     }

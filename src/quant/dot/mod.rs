@@ -8,17 +8,24 @@ pub mod scalar;
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
 #[cfg(target_arch = "wasm32")]
+mod lanes;
+#[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+pub mod relaxed_simd;
+#[cfg(target_arch = "wasm32")]
 pub mod simd128;
 
 use std::sync::OnceLock;
 
 use super::activations::QuantizedActivations;
-use super::tile::{Lanes, TILE_ROWS, Tile};
+use super::tile::{Lanes, Layout, TILE_ROWS, Tile};
 
 /// One implementation of the dot tile.
 pub trait DotKernel: Sync {
     /// The instruction set, as results report it.
     fn name(&self) -> &'static str;
+
+    /// The order of weights that it is fastest with; it multiplies any.
+    fn layout(&self) -> Layout;
 
     /// `out[m][r] = sum over k of w[r][k] * x[m][k]`, `out` being `[x.rows]`; both have the same `cols`.
     fn dot(&self, weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]);
@@ -35,6 +42,8 @@ pub fn available() -> Vec<&'static dyn DotKernel> {
     }
     #[cfg(target_arch = "wasm32")]
     kernels.push(&simd128::Simd128);
+    #[cfg(all(target_arch = "wasm32", feature = "relaxed-simd"))]
+    kernels.push(&relaxed_simd::RelaxedSimd);
     kernels
 }
 

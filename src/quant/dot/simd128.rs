@@ -1,14 +1,15 @@
-//! The dot tile with WebAssembly's 128-bit SIMD (no relaxed instructions).
+//! The dot tile with WebAssembly's 128-bit SIMD (no relaxed instructions): pairs of 16 bits.
 
 use std::arch::wasm32::{
-    f32x4_add, f32x4_convert_i32x4, f32x4_mul, f32x4_splat, i16x8_load_extend_i8x8, i32x4_add,
-    i32x4_dot_i16x8, i32x4_splat, v128, v128_load, v128_load32_splat, v128_store,
+    i16x8_load_extend_i8x8, i32x4_add, i32x4_dot_i16x8, i32x4_mul, i32x4_shr, i32x4_splat, v128,
+    v128_load32_splat,
 };
 
-use super::{DotKernel, subtract_minima};
+use super::lanes::{Sums, load_sub_lanes};
+use super::{DotKernel, scalar::Scalar, subtract_minima};
 use crate::quant::BLOCK;
-use crate::quant::activations::QuantizedActivations;
-use crate::quant::tile::{Lanes, Pairs, Quants, Tile};
+use crate::quant::activations::{HALF, QuantizedActivations};
+use crate::quant::tile::{Lanes, Layout, Pairs, Quants, SubLanes, Tile};
 
 /// The whole binary is built with `simd128`, so an engine that runs it has the instructions.
 pub struct Simd128;
@@ -18,122 +19,114 @@ impl DotKernel for Simd128 {
         "simd128"
     }
 
+    fn layout(&self) -> Layout {
+        Layout::Pairs
+    }
+
     fn dot(&self, weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
         match weights.quants {
-            Quants::Wide(quants) => rows(quants, load_wide, weights.scales, x, out),
-            Quants::Narrow(quants) => rows(quants, load_narrow, weights.scales, x, out),
+            Quants::Pairs(quants) => pairs(quants, weights, x, out),
+            Quants::Fours(_) => return Scalar.dot(weights, x, out),
         }
         subtract_minima(weights, x, out);
     }
 }
 
-/// Rows 0 to 3 and 4 to 7 of a pair of columns.
-#[inline(always)]
-fn load_wide(pairs: &Pairs<i16>) -> [v128; 2] {
-    let at = pairs.as_ptr().cast::<v128>();
-    // SAFETY: a pair of columns is 32 bytes; v128 loads need no alignment.
-    unsafe { [v128_load(at), v128_load(at.add(1))] }
+pub(super) fn pairs(quants: &[Pairs], weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
+    if weights.subscales.is_empty() {
+        rows::<false>(quants, weights, x, out);
+    } else {
+        rows::<true>(quants, weights, x, out);
+    }
 }
-
-/// Rows 0 to 3 and 4 to 7 of a pair of columns, widened.
-#[inline(always)]
-fn load_narrow(pairs: &Pairs<i8>) -> [v128; 2] {
-    let at = pairs.as_ptr().cast::<i8>();
-    // SAFETY: a pair of columns is 16 bytes; the loads need no alignment.
-    unsafe { [i16x8_load_extend_i8x8(at), i16x8_load_extend_i8x8(at.add(8))] }
-}
-
-/// Pairs of columns whose addresses differ by constants: engines compute all others one by one.
-const STEP: usize = 4;
 
 /// Four tokens at a time: more accumulators than an engine keeps in registers would be written back and forth.
-#[inline(always)]
-fn rows<P>(
-    quants: &[P],
-    load: impl Fn(&P) -> [v128; 2] + Copy,
-    scales: &[Lanes],
+fn rows<const HALVES: bool>(
+    quants: &[Pairs],
+    weights: Tile<'_>,
     x: &QuantizedActivations,
     out: &mut [Lanes],
 ) {
     let mut token = 0;
     while token + 4 <= out.len() {
-        tokens::<P, 4>(quants, load, scales, x, token, out);
+        tokens::<4, HALVES>(quants, weights, x, token, out);
         token += 4;
     }
     match out.len() - token {
         0 => {}
-        1 => tokens::<P, 1>(quants, load, scales, x, token, out),
-        2 => tokens::<P, 2>(quants, load, scales, x, token, out),
-        _ => tokens::<P, 3>(quants, load, scales, x, token, out),
+        1 => tokens::<1, HALVES>(quants, weights, x, token, out),
+        2 => tokens::<2, HALVES>(quants, weights, x, token, out),
+        _ => tokens::<3, HALVES>(quants, weights, x, token, out),
     }
 }
 
 /// A tile times `T` activation rows from `token`.
 #[inline(always)]
-fn tokens<P, const T: usize>(
-    quants: &[P],
-    load: impl Fn(&P) -> [v128; 2],
-    scales: &[Lanes],
+fn tokens<const T: usize, const HALVES: bool>(
+    quants: &[Pairs],
+    weights: Tile<'_>,
     x: &QuantizedActivations,
     token: usize,
     out: &mut [Lanes],
 ) {
     let (cols, blocks) = (x.cols, x.cols / BLOCK);
     let q: [&[[i16; BLOCK]]; T] =
-        std::array::from_fn(|t| x.quants[(token + t) * cols..][..cols].as_chunks::<BLOCK>().0);
+        std::array::from_fn(|t| x.wide[(token + t) * cols..][..cols].as_chunks::<BLOCK>().0);
     let xs: [&[f32]; T] = std::array::from_fn(|t| &x.scales[(token + t) * blocks..][..blocks]);
-    let mut sums = [[f32x4_splat(0.0); 2]; T];
-    let weights = quants.as_chunks::<{ BLOCK / 2 }>().0.iter().zip(scales);
-    for (b, (pairs, scales)) in weights.enumerate() {
-        let mut dots = [[i32x4_splat(0); 2]; T];
-        let q: [&[[i16; 2]; BLOCK / 2]; T] = std::array::from_fn(|t| pairs_of(&q[t][b]));
-        for (step, pairs) in pairs.as_chunks::<STEP>().0.iter().enumerate() {
-            for (pair, weights) in pairs.iter().enumerate() {
-                let weights = load(weights);
-                for t in 0..T {
-                    let x = splat(&q[t][step * STEP + pair]);
-                    for half in 0..2 {
-                        dots[t][half] = i32x4_add(dots[t][half], i32x4_dot_i16x8(weights[half], x));
-                    }
-                }
-            }
-        }
-        let scales = load_lanes(scales);
+    let (subscales, _) = weights.subscales.as_chunks::<2>();
+    let mut sums = Sums::<T>::default();
+    let blocks = quants.as_chunks::<{ BLOCK / 2 }>().0.iter().zip(weights.scales);
+    for (b, (pairs, scales)) in blocks.enumerate() {
+        let q: [&[i16; BLOCK]; T] = std::array::from_fn(|t| &q[t][b]);
+        let dots = if HALVES { block_of_halves(pairs, q, &subscales[b]) } else { block(pairs, q) };
+        sums.add(dots, scales, std::array::from_fn(|t| xs[t][b]));
+    }
+    sums.store(&mut out[token..]);
+}
+
+/// The block's dot products: rows 0 to 3 and 4 to 7 of each token.
+#[inline(always)]
+fn block<const T: usize>(pairs: &[Pairs; BLOCK / 2], q: [&[i16; BLOCK]; T]) -> [[v128; 2]; T] {
+    let mut dots = [[i32x4_splat(0); 2]; T];
+    steps::<T, 0, BLOCK>(pairs, q, &mut dots);
+    dots
+}
+
+/// The same where the block has two sub-scales.
+#[inline(always)]
+fn block_of_halves<const T: usize>(
+    pairs: &[Pairs; BLOCK / 2],
+    q: [&[i16; BLOCK]; T],
+    subscales: &[SubLanes; 2],
+) -> [[v128; 2]; T] {
+    let (mut first, mut second) = ([[i32x4_splat(0); 2]; T], [[i32x4_splat(0); 2]; T]);
+    steps::<T, 0, HALF>(pairs, q, &mut first);
+    steps::<T, HALF, BLOCK>(pairs, q, &mut second);
+    let by = subscales.each_ref().map(|by| load_sub_lanes(by).map(|by| i32x4_shr(by, 16)));
+    std::array::from_fn(|t| {
+        std::array::from_fn(|half| {
+            i32x4_add(i32x4_mul(first[t][half], by[0][half]), i32x4_mul(second[t][half], by[1][half]))
+        })
+    })
+}
+
+/// Adds columns `FROM..TO` of a block. Pairs whose addresses differ by constants: engines compute all others one by one.
+#[inline(always)]
+fn steps<const T: usize, const FROM: usize, const TO: usize>(
+    pairs: &[Pairs; BLOCK / 2],
+    q: [&[i16; BLOCK]; T],
+    dots: &mut [[v128; 2]; T],
+) {
+    for pair in FROM / 2..TO / 2 {
+        let at = pairs[pair].as_ptr().cast::<i8>();
+        // SAFETY: a pair of columns is 16 bytes; the loads need no alignment.
+        let weights = unsafe { [i16x8_load_extend_i8x8(at), i16x8_load_extend_i8x8(at.add(8))] };
         for t in 0..T {
-            let x = f32x4_splat(xs[t][b]);
+            // SAFETY: columns `2 * pair` and the next are 4 bytes of the block; the load needs no alignment.
+            let x = unsafe { v128_load32_splat(q[t].as_ptr().add(2 * pair).cast()) };
             for half in 0..2 {
-                let scaled = f32x4_mul(f32x4_convert_i32x4(dots[t][half]), f32x4_mul(scales[half], x));
-                sums[t][half] = f32x4_add(sums[t][half], scaled);
+                dots[t][half] = i32x4_add(dots[t][half], i32x4_dot_i16x8(weights[half], x));
             }
         }
     }
-    for (sums, out) in sums.iter().zip(&mut out[token..]) {
-        let at = out.as_mut_ptr().cast::<v128>();
-        // SAFETY: the lanes are 32 bytes; v128 stores need no alignment.
-        unsafe {
-            v128_store(at, sums[0]);
-            v128_store(at.add(1), sums[1]);
-        }
-    }
-}
-
-/// A block of activations as pairs of columns.
-#[inline(always)]
-fn pairs_of(block: &[i16; BLOCK]) -> &[[i16; 2]; BLOCK / 2] {
-    // SAFETY: both are the same 32 values of 16 bits.
-    unsafe { &*block.as_ptr().cast() }
-}
-
-/// One pair of columns in all lanes.
-#[inline(always)]
-fn splat(pair: &[i16; 2]) -> v128 {
-    // SAFETY: a pair is 4 bytes; the load needs no alignment.
-    unsafe { v128_load32_splat(pair.as_ptr().cast()) }
-}
-
-#[inline(always)]
-fn load_lanes(lanes: &Lanes) -> [v128; 2] {
-    let at = lanes.as_ptr().cast::<v128>();
-    // SAFETY: the lanes are 32 bytes; v128 loads need no alignment.
-    unsafe { [v128_load(at), v128_load(at.add(1))] }
 }

@@ -11,6 +11,9 @@ use wasm_bindgen::prelude::wasm_bindgen;
 #[wasm_bindgen]
 pub fn kernel_suite() -> String {
     console_error_panic_hook::set_once();
+    kernel_suite::activations_are_rounded_as_defined();
+    kernel_suite::decoders_agree();
+    kernel_suite::sums_stay_in_range();
     kernel_suite::products_agree_with_floats();
     kernel_suite::kernels_agree().join(",")
 }

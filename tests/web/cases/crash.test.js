@@ -106,6 +106,7 @@ test('a crash rejects the running call, the queued ones and later ones', async (
 const TRAPPING_ENGINE = `
   export default async () => ({ memory: new WebAssembly.Memory({ initial: 1 }) });
   export const max_message_chars = () => 2000;
+  export const threads = () => navigator.hardwareConcurrency;
   const bytes = Uint8Array.of(0,97,115,109,1,0,0,0, 1,4,1,96,0,0, 3,2,1,0, 7,5,1,1,116,0,0, 10,5,1,3,0,0,11);
   const trap = () => new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports.t();
   export class ModelLoader {
@@ -129,7 +130,7 @@ test('a trap in the engine ends the classifier: its memory can’t be trusted', 
       await noWorkers(page);
       assert.deepEqual(complaints, []);
     },
-    (context) => replaceScript(context, '**/pkg/wasm/relayops_intent.js', TRAPPING_ENGINE),
+    (context) => replaceScript(context, '**/pkg/wasm/*/relayops_intent.js', TRAPPING_ENGINE),
   );
 });
 

@@ -77,6 +77,6 @@ test('the page asks for all of its modules at once', () => {
 
 test('the Worker asks for all of its modules at once', () => {
   const all = allImportsOf('pkg/worker.js');
-  assert.ok(all.has('pkg/wasm/relayops_intent.js'), 'imports are found');
+  assert.ok(all.has('pkg/engine/builds.js'), 'imports are found');
   assert.deepEqual(importsOf('pkg/worker.js').toSorted(), [...all].toSorted());
 });

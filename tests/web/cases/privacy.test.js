@@ -18,7 +18,7 @@ test('after loading, classifying sends nothing', async () => {
     await page.waitForSelector('#model-loaded:not([hidden])');
     const { origin } = new URL(page.url());
     // The Worker's requests are seen too, or the rest of this test would prove nothing.
-    for (const path of ['/pkg/worker.js', '/pkg/wasm/relayops_intent_bg.wasm', '/models/tiny.gguf']) {
+    for (const path of ['/pkg/worker.js', '/pkg/engine/thread.js', '/pkg/wasm/relaxed-simd-threads/relayops_intent_bg.wasm', '/models/tiny.gguf']) {
       assert.ok(requests.includes(origin + path), `${path} is in the record`);
     }
     assert.deepEqual(requests.filter((url) => new URL(url).origin !== origin), [], 'only the page’s own server is asked');

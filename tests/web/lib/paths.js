@@ -38,5 +38,5 @@ export function chromium() {
 
 /** Fails unless the browser's build of the engine is there. */
 export function requireWasm() {
-  required(join(ROOT, 'pkg/wasm/relayops_intent.js'), 'build it with `cargo xtask build-web`');
+  required(join(ROOT, 'pkg/wasm/relaxed-simd-threads/relayops_intent.js'), 'build it with `cargo xtask build-web`');
 }

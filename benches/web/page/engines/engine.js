@@ -23,7 +23,7 @@
 /**
  * Which engine to load. `pack` is the address of a model for ours; without it, the package's own.
  *
- * @typedef {{ kind: 'ours', pack?: string } | { kind: 'ort', precision: 'fp32' | 'int8', threads: number }} EngineChoice
+ * @typedef {{ kind: 'ours', pack?: string, threads: number } | { kind: 'ort', precision: 'fp32' | 'int8', threads: number }} EngineChoice
  */
 
 export {};

@@ -10,11 +10,12 @@ import { IntentClassifier } from '/pkg/index.js';
 
 /**
  * @param {string} [pack] Address of a model; without it the package loads its own, the compact one.
+ * @param {LoadOptions['threads']} [threads]
  * @param {LoadOptions['onProgress']} [onProgress]
  * @returns {Promise<import('./engine.js').Engine>}
  */
-export async function loadOurs(pack, onProgress) {
-  const options = /** @type {LoadOptions} */ (pack === undefined ? { onProgress } : { pack, onProgress });
+export async function loadOurs(pack, threads, onProgress) {
+  const options = /** @type {LoadOptions} */ ({ threads, onProgress, ...(pack !== undefined && { pack }) });
   const classifier = await IntentClassifier.load(options);
   return {
     classify: async (text) => {

@@ -4,10 +4,12 @@
  * the build's own.
  */
 
-import type { WasmModule } from '../../../../pkg/engine/wasm-module.d.ts';
+import type { WasmModule } from '../../../../../pkg/engine/wasm-module.d.ts';
 
-export default function init(options: { module_or_path: URL | WebAssembly.Module }): Promise<{ memory: WebAssembly.Memory }>;
+declare const init: WasmModule['default'];
+export default init;
 export const ModelLoader: WasmModule['ModelLoader'];
 export const PackLoader: WasmModule['PackLoader'];
 export const adapter_files: WasmModule['adapter_files'];
 export const max_message_chars: WasmModule['max_message_chars'];
+export const threads: WasmModule['threads'];

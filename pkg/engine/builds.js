@@ -1,0 +1,34 @@
+/**
+ * The engine's builds, as `cargo xtask build-web` writes them. Bundlers recognise exactly these expressions.
+ *
+ * @module
+ */
+
+/** @typedef {import('./wasm-module.d.ts').WasmModule} WasmModule */
+/** @typedef {'simd128' | 'relaxed-simd' | 'simd128-threads' | 'relaxed-simd-threads'} BuildName */
+
+/**
+ * @typedef {object} Build
+ * @property {() => Promise<WasmModule>} bindings
+ * @property {() => URL} module
+ */
+
+/** @type {Readonly<Record<BuildName, Build>>} */
+export const BUILDS = Object.freeze({
+  simd128: {
+    bindings: () => import('../wasm/simd128/relayops_intent.js'),
+    module: () => new URL('../wasm/simd128/relayops_intent_bg.wasm', import.meta.url),
+  },
+  'relaxed-simd': {
+    bindings: () => import('../wasm/relaxed-simd/relayops_intent.js'),
+    module: () => new URL('../wasm/relaxed-simd/relayops_intent_bg.wasm', import.meta.url),
+  },
+  'simd128-threads': {
+    bindings: () => import('../wasm/simd128-threads/relayops_intent.js'),
+    module: () => new URL('../wasm/simd128-threads/relayops_intent_bg.wasm', import.meta.url),
+  },
+  'relaxed-simd-threads': {
+    bindings: () => import('../wasm/relaxed-simd-threads/relayops_intent.js'),
+    module: () => new URL('../wasm/relaxed-simd-threads/relayops_intent_bg.wasm', import.meta.url),
+  },
+});

@@ -1,0 +1,157 @@
+/** Which build runs, why not a faster one, and that all of them give the same answers. */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { ROOT } from '../lib/paths.js';
+import { suite } from '../lib/suite.js';
+
+/** @typedef {import('/pkg/index.js').LoadOptions} LoadOptions */
+
+const web = suite();
+
+/** @type {string[]} */
+const MESSAGES = JSON.parse(readFileSync(join(ROOT, 'tests/fixtures/messages20.json'), 'utf8'));
+
+/**
+ * Loads a model in the page, asks it all messages, and tells what ran.
+ *
+ * @param {import('../lib/browser.js').Page} page
+ * @param {{ threads?: number | 'auto', pack?: string }} options
+ */
+function ask(page, options) {
+  return page.evaluate(
+    async ({ options, messages }) => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load(options);
+      const results = [];
+      for (const message of messages) results.push(await classifier.classify(message));
+      const { backend, threads, reason } = await classifier.info();
+      classifier.dispose();
+      const answers = results.map(({ intent, probabilities }) => ({ intent, probabilities }));
+      return { backend, threads, reason, reported: results.map(({ backend, threads }) => `${backend} ${threads}`), answers };
+    },
+    { options, messages: MESSAGES },
+  );
+}
+
+/** A browser without relaxed SIMD, as the Workers see it. @param {import('../lib/browser.js').BrowserContext} context */
+async function withoutRelaxedSimd(context) {
+  await change(context, '**/pkg/engine/features.js', 'return WebAssembly.validate(RELAXED_SIMD_MODULE);', 'return false;');
+}
+
+/**
+ * @param {import('../lib/browser.js').BrowserContext} context
+ * @param {string} url
+ * @param {string} from
+ * @param {string} to
+ */
+async function change(context, url, from, to) {
+  await context.route(url, async (route) => {
+    const response = await route.fetch();
+    const text = await response.text();
+    assert.ok(text.includes(from), `${url} has changed`);
+    await route.fulfill({ response, body: text.replace(from, to) });
+  });
+}
+
+test('all four builds give the very same answers, and say what they are', async () => {
+  for (const pack of [undefined, '/models/tiny.gguf']) {
+    /** @type {Awaited<ReturnType<typeof ask>>[]} */
+    const all = [];
+    for (const prepare of [undefined, withoutRelaxedSimd]) {
+      await web.withPage(async ({ page, complaints }) => {
+        for (const threads of [1, 2, 3]) all.push(await ask(page, { threads, ...(pack && { pack }) }));
+        assert.deepEqual(complaints, []);
+      }, prepare);
+    }
+    const kinds = all.map(({ backend, threads }) => `${backend} ${threads}`);
+    const relaxed = [1, 2, 3].map((threads) => `cpu-relaxed-simd ${threads}`);
+    assert.deepEqual(kinds, [...relaxed, ...[1, 2, 3].map((threads) => `cpu-simd128 ${threads}`)]);
+    for (const [index, one] of all.entries()) {
+      assert.deepEqual(new Set(one.reported), new Set([kinds[index]]));
+      assert.deepEqual(one.answers, all[0].answers, kinds[index]);
+    }
+    assert.deepEqual(all.map(({ reason }) => reason), [
+      'one thread was asked for',
+      null,
+      null,
+      'no relaxed SIMD in this browser; one thread was asked for',
+      'no relaxed SIMD in this browser',
+      'no relaxed SIMD in this browser',
+    ]);
+  }
+});
+
+test('auto takes a thread a core', async () => {
+  await web.withPage(async ({ page }) => {
+    const cores = await page.evaluate(() => navigator.hardwareConcurrency);
+    const { threads } = await ask(page, { threads: 'auto' });
+    assert.equal(threads, Math.min(cores, 8));
+  });
+});
+
+test('a page that is not isolated runs on one thread and says so', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      const { backend, threads, reason } = await ask(page, {});
+      assert.deepEqual([backend, threads], ['cpu-relaxed-simd', 1]);
+      assert.equal(reason, 'no threads: the page is not cross-origin isolated');
+    },
+    async (context) => {
+      await context.route('**/*', async (route) => {
+        const response = await route.fetch();
+        const headers = response.headers();
+        delete headers['cross-origin-opener-policy'];
+        delete headers['cross-origin-embedder-policy'];
+        await route.fulfill({ response, headers });
+      });
+    },
+  );
+});
+
+test('where large shared memory is refused a smaller one is taken', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      const { threads, reason } = await ask(page, { threads: 2 });
+      assert.deepEqual([threads, reason], [2, null]);
+    },
+    (context) =>
+      change(context, '**/pkg/engine/features.js', 'return new WebAssembly.Memory(', 'if (maximum > 16384) throw new RangeError(); return new WebAssembly.Memory('),
+  );
+});
+
+test('where all shared memory is refused one thread runs', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      const { threads, reason } = await ask(page, { threads: 2 });
+      assert.deepEqual([threads, reason], [1, 'no threads: the browser refused shared memory']);
+    },
+    (context) => change(context, '**/pkg/engine/features.js', 'return new WebAssembly.Memory(', 'throw new RangeError(); return new WebAssembly.Memory('),
+  );
+});
+
+test('threads that do not start are done without', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      const { threads, reason } = await ask(page, { threads: 2 });
+      assert.deepEqual([threads, reason], [1, '1 of 2 threads did not start']);
+    },
+    (context) => context.route('**/pkg/engine/thread.js', (route) => route.fulfill({ status: 404 })),
+  );
+});
+
+test('a number of threads that cannot be is refused', async () => {
+  await web.withPage(async ({ page }) => {
+    const messages = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const wrong = /** @type {any[]} */ ([0, 1.5, 65, '2', null]);
+      return Promise.all(wrong.map(async (threads) => {
+        const { code, message } = await window.outcome(IntentClassifier.load({ threads }));
+        return `${code}: ${message}`;
+      }));
+    });
+    for (const message of messages) assert.match(message, /^invalid_argument: threads: expected 'auto' or a whole number/);
+  });
+});

@@ -1,0 +1,4 @@
+/** As the build without relaxed SIMD. */
+
+export * from '../simd128/relayops_intent.js';
+export { default } from '../simd128/relayops_intent.js';
