@@ -138,7 +138,7 @@ test('threads that do not start are done without', async () => {
       const { threads, reason } = await ask(page, { threads: 2 });
       assert.deepEqual([threads, reason], [1, '1 of 2 threads did not start']);
     },
-    (context) => context.route('**/pkg/engine/thread.js', (route) => route.fulfill({ status: 404 })),
+    (context) => change(context, '**/pkg/engine/wasm.js', "new URL('./thread.js'", "new URL('./nowhere.js'"),
   );
 });
 
