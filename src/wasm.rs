@@ -23,11 +23,28 @@ pub fn threads() -> usize {
     parallel::threads()
 }
 
-/// Makes the calling Worker a thread of the pool. Never returns.
+/// Makes the calling Worker a thread of the pool: it must call [`help`] from now on.
 #[cfg(target_feature = "atomics")]
 #[wasm_bindgen]
-pub fn help() {
+pub fn join() {
+    parallel::pool::join();
+}
+
+/// Helps until there is nothing to do; to be called again when the number at [`turn_address`] is not the one that this
+/// returns.
+#[cfg(target_feature = "atomics")]
+#[wasm_bindgen]
+#[must_use]
+pub fn help() -> u32 {
     parallel::pool::help()
+}
+
+/// Where in memory the pool's turn is, 4 bytes.
+#[cfg(target_feature = "atomics")]
+#[wasm_bindgen]
+#[must_use]
+pub fn turn_address() -> u32 {
+    parallel::pool::turn_address()
 }
 
 /// Says that the calling Worker broke off, so that nobody waits for it.

@@ -5,15 +5,18 @@
  */
 
 /** @typedef {import('./wasm-module.d.ts').WasmModule} WasmModule */
-/** @typedef {'simd128' | 'relaxed-simd' | 'simd128-threads' | 'relaxed-simd-threads'} BuildName */
+/** @typedef {import('./wasm-module.d.ts').ThreadsModule} ThreadsModule */
+/** @typedef {'simd128-threads' | 'relaxed-simd-threads'} ThreadsBuildName */
+/** @typedef {'simd128' | 'relaxed-simd' | ThreadsBuildName} BuildName */
 
 /**
+ * @template {WasmModule} [Module=WasmModule]
  * @typedef {object} Build
- * @property {() => Promise<WasmModule>} bindings
+ * @property {() => Promise<Module>} bindings
  * @property {() => URL} module
  */
 
-/** @type {Readonly<Record<BuildName, Build>>} */
+/** @type {Readonly<Record<'simd128' | 'relaxed-simd', Build> & Record<ThreadsBuildName, Build<ThreadsModule>>>} */
 export const BUILDS = Object.freeze({
   simd128: {
     bindings: () => import('../wasm/simd128/relayops_intent.js'),

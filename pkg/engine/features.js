@@ -13,7 +13,7 @@ const RELAXED_SIMD_MODULE = Uint8Array.of(
   0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, // magic, version 1
   0x01, 0x04, 0x01, 0x60, 0x00, 0x00,             // type section
   0x03, 0x02, 0x01, 0x00,                         // function section
-  0x0a, 0x2b, 0x01, 0x29, 0x00,                   // code section: one body without locals
+  0x0a, 0x2c, 0x01, 0x2a, 0x00,                   // code section: one body without locals
   0xfd, 0x0c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
   0xfd, 0x0c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
   0xfd, 0x92, 0x02, 0x1a, 0x0b,
@@ -43,8 +43,8 @@ export function possibleThreads(wanted) {
   return { threads: Math.min(cores, MOST_AUTOMATIC_THREADS), reason: null };
 }
 
-/** 4 MiB: a little more than code and constants take before a model is there. */
-const INITIAL_PAGES = 64;
+/** 2.5 MiB, in pages of 64 KiB: a little more than constants and the first stack take, which it must hold. */
+const INITIAL_PAGES = 40;
 
 /** Largest sizes to ask for, in pages of 64 KiB: some systems refuse to set aside addresses for the first ones. */
 const MAXIMUM_PAGES = [65_536, 32_768, 16_384, 8_192];

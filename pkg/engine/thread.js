@@ -1,5 +1,5 @@
 /**
- * Entry of the Workers that help the engine's: takes the module and the memory that it shares, then works for it for ever.
+ * Entry of the Workers that help the engine's: takes the module and the memory that it shares, and works when there is work.
  *
  * @module
  */
@@ -9,19 +9,44 @@ import { BUILDS } from './builds.js';
 /** Bytes of a helper's stack, whole pages: kernels need little. */
 const STACK_BYTES = 512 * 1024;
 
-/** @typedef {{ build: import('./builds.js').BuildName, module: WebAssembly.Module, memory: WebAssembly.Memory }} Start */
+/** @typedef {{ build: import('./builds.js').ThreadsBuildName, module: WebAssembly.Module, memory: WebAssembly.Memory }} Start */
 
 /** @param {MessageEvent<Start>} event */
 async function start({ data: { build, module, memory } }) {
-  const bindings = await BUILDS[build].bindings();
-  await bindings.default({ module_or_path: module, memory, thread_stack_size: STACK_BYTES });
+  const pool = await BUILDS[build].bindings();
+  await pool.default({ module_or_path: module, memory, thread_stack_size: STACK_BYTES });
+  const words = new Int32Array(memory.buffer);
+  const turn = pool.turn_address() / Int32Array.BYTES_PER_ELEMENT;
+  pool.join();
+  for (;;) await changed(words, turn, work(pool));
+}
+
+/**
+ * @param {import('./builds.js').ThreadsModule} pool
+ * @returns {number} The turn after which there was nothing to do.
+ */
+function work(pool) {
   try {
-    bindings.help?.();
+    return pool.help();
   } catch (error) {
     // Whoever waits for what this one was doing must not wait any longer.
-    bindings.break_off?.();
+    pool.break_off();
     throw error;
   }
+}
+
+/**
+ * Waits, without taking any time, until a word of memory is not `value`. Where the browser can, without holding the Worker
+ * up: one that is held up is not ended until seconds later.
+ *
+ * @param {Int32Array} words
+ * @param {number} index
+ * @param {number} value
+ * @returns {Promise<unknown>}
+ */
+async function changed(words, index, value) {
+  if (typeof Atomics.waitAsync === 'function') return Atomics.waitAsync(words, index, value).value;
+  return Atomics.wait(words, index, value);
 }
 
 addEventListener('message', (event) => void start(event), { once: true });

@@ -66,14 +66,22 @@ export interface InitOptions {
   thread_stack_size?: number;
 }
 
+/** What a build with threads has besides. */
+export interface ThreadsModule extends WasmModule {
+  /** Makes the calling Worker a thread of the pool: it must call `help` from now on. */
+  join(): void;
+  /** Helps until there is nothing to do; to be called again when the number at `turn_address` is another than this returns. */
+  help(): number;
+  /** Where in memory the pool's turn is, 4 bytes. */
+  turn_address(): number;
+  /** Says that the calling Worker broke off. */
+  break_off(): void;
+}
+
 export interface WasmModule {
   default(options: InitOptions): Promise<{ memory: WebAssembly.Memory }>;
   /** Threads that work is shared out to, the caller's included. */
   threads(): number;
-  /** Makes the calling Worker a thread of the pool; never returns. Builds with threads only. */
-  help?(): void;
-  /** Says that the calling Worker broke off. Builds with threads only. */
-  break_off?(): void;
   ModelLoader: new (fileName: string, totalBytes?: number, configJson?: string) => ModelLoader;
   PackLoader: new (manifest: Uint8Array) => PackLoader;
   max_message_chars(): number;

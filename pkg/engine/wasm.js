@@ -43,7 +43,7 @@ export async function startWasm(wanted) {
   const [module, exports] = await Promise.all([compile(BUILDS[build].module().href), BUILDS[build].bindings()]);
   const started = await exports.default({ module_or_path: module, ...(shared && { memory: shared }) });
   const memory = shared ?? started.memory;
-  if (shared !== null) {
+  if (shared !== null && isThreads(build)) {
     const missing = await startThreads(exports, { build, module, memory: shared }, threads);
     if (missing > 0) reasons.push(`${missing} of ${threads} threads did not start`);
   }
@@ -58,6 +58,14 @@ export async function startWasm(wanted) {
 function nameOf(relaxed, threads) {
   const kernels = relaxed ? 'relaxed-simd' : 'simd128';
   return threads ? `${kernels}-threads` : kernels;
+}
+
+/**
+ * @param {BuildName} build
+ * @returns {build is import('./builds.js').ThreadsBuildName}
+ */
+function isThreads(build) {
+  return build.endsWith('-threads');
 }
 
 /**

@@ -3,13 +3,13 @@
 //! One job is under way at a time. The thread that has it publishes it and works on it too; helpers that are awake join,
 //! those that are late find nothing left. So a helper that the system does not run costs nothing, and a task is never
 //! handed to anybody. Helpers look out for the next job for some hundred microseconds, the pause between two products, then
-//! sleep until they are woken: between messages they take no time at all.
+//! return to whoever had them help, to wait until the turn changes: between messages they take no time at all, and in a
+//! browser they can be ended at once, which a thread that sleeps inside of WebAssembly can't.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Looks at the job counter before a helper goes to sleep.
+/// Looks at the turn before a helper gives up.
 const LOOKS: u32 = if cfg!(target_arch = "wasm32") { 100_000 } else { 2_000 };
 
 /// Work that helpers may join.
@@ -32,9 +32,8 @@ pub struct Pool {
     broken: AtomicBool,
     /// The job; read only by helpers that are counted in `inside`, written only while `turn` is even and nobody is.
     job: Slot,
-    /// Helpers that sleep.
-    asleep: Mutex<usize>,
-    wake: Condvar,
+    /// Helpers that wait for another turn.
+    asleep: AtomicUsize,
 }
 
 /// The job's place: nothing but a pointer and a number, behind `turn` and `inside`.
@@ -54,8 +53,7 @@ impl Pool {
             inside: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
             job: Slot(std::cell::UnsafeCell::new(None)),
-            asleep: Mutex::new(0),
-            wake: Condvar::new(),
+            asleep: AtomicUsize::new(0),
         }
     }
 
@@ -87,8 +85,9 @@ impl Pool {
         unsafe { *self.job.0.get() = Some(Job { run: erased, tasks }) };
         self.next.store(0, Ordering::SeqCst);
         self.turn.fetch_add(1, Ordering::SeqCst);
-        if *self.sleepers() > 0 {
-            self.wake.notify_all();
+        // A helper that goes to sleep after this look sees the turn that was made before it.
+        if self.asleep.load(Ordering::SeqCst) > 0 {
+            wake(&self.turn);
         }
         self.take(run, tasks);
         self.turn.fetch_add(1, Ordering::SeqCst);
@@ -99,12 +98,19 @@ impl Pool {
         assert!(!self.broken.load(Ordering::SeqCst), "a thread of the pool broke off");
     }
 
-    /// Helps for ever.
-    pub fn help(&self) -> ! {
+    /// Counts the calling thread as a helper: it must [`help`](Self::help) from now on.
+    pub fn join(&self) {
+        self.asleep.fetch_add(1, Ordering::SeqCst);
         self.helpers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Helps until there is nothing to do. Returns the turn; the helper is to come back when [`turn`](Self::turn) is
+    /// another.
+    pub fn help(&self) -> u32 {
+        self.asleep.fetch_sub(1, Ordering::SeqCst);
         let mut seen = 0;
-        loop {
-            seen = self.await_job(seen);
+        while let Some(turn) = self.await_job(seen) {
+            seen = turn;
             self.inside.fetch_add(1, Ordering::SeqCst);
             // Only now is it sure that the job stays: its owner waits for all who are inside, and closes it first.
             if self.turn.load(Ordering::SeqCst) == seen {
@@ -116,6 +122,14 @@ impl Pool {
             }
             self.inside.fetch_sub(1, Ordering::SeqCst);
         }
+        self.asleep.fetch_add(1, Ordering::SeqCst);
+        // After it counts as asleep: whoever makes another turn wakes it.
+        self.turn.load(Ordering::SeqCst)
+    }
+
+    /// Goes up when a job begins and when it ends.
+    pub fn turn(&self) -> &AtomicU32 {
+        &self.turn
     }
 
     /// Does tasks until none is left.
@@ -129,30 +143,33 @@ impl Pool {
         }
     }
 
-    /// Waits for a turn with a job that is not `seen`.
-    fn await_job(&self, seen: u32) -> u32 {
-        let fresh = || Some(self.turn.load(Ordering::SeqCst)).filter(|turn| turn % 2 == 1 && *turn != seen);
+    /// Looks out for a turn with a job that is not `seen`.
+    fn await_job(&self, seen: u32) -> Option<u32> {
         for _ in 0..LOOKS {
-            if let Some(turn) = fresh() {
-                return turn;
+            let turn = self.turn.load(Ordering::SeqCst);
+            if turn % 2 == 1 && turn != seen {
+                return Some(turn);
             }
             spin_loop();
         }
-        let mut sleepers = self.sleepers();
-        *sleepers += 1;
-        loop {
-            if let Some(turn) = fresh() {
-                *sleepers -= 1;
-                return turn;
-            }
-            sleepers = self.wake.wait(sleepers).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn sleepers(&self) -> MutexGuard<'_, usize> {
-        self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
+        None
     }
 }
+
+/// Wakes all helpers that wait for `turn` to change.
+#[cfg(all(target_arch = "wasm32", target_feature = "atomics"))]
+fn wake(turn: &AtomicU32) {
+    use wasm_bindgen::JsCast;
+
+    let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
+    let words = js_sys::Int32Array::new(&memory.buffer());
+    // It fails only outside of the memory.
+    let _ = js_sys::Atomics::notify(&words, turn.as_ptr() as u32 / 4);
+}
+
+/// The threads of the tests look by themselves.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "atomics")))]
+fn wake(_: &AtomicU32) {}
 
 impl Default for Pool {
     fn default() -> Self {
@@ -176,10 +193,23 @@ pub fn for_each(tasks: usize, run: &(dyn Fn(usize) + Sync)) {
     POOL.for_each(tasks, run);
 }
 
+/// [`Pool::join`] of this module's pool.
+#[cfg(all(target_arch = "wasm32", target_feature = "atomics"))]
+pub fn join() {
+    POOL.join();
+}
+
 /// [`Pool::help`] of this module's pool.
 #[cfg(all(target_arch = "wasm32", target_feature = "atomics"))]
-pub fn help() -> ! {
+pub fn help() -> u32 {
     POOL.help()
+}
+
+/// Address of [`Pool::turn`] of this module's pool.
+#[cfg(all(target_arch = "wasm32", target_feature = "atomics"))]
+#[must_use]
+pub fn turn_address() -> u32 {
+    POOL.turn().as_ptr() as u32
 }
 
 /// [`Pool::break_off`] of this module's pool.
@@ -199,7 +229,15 @@ mod tests {
     fn pool(helpers: usize) -> &'static Pool {
         let pool: &'static Pool = Box::leak(Box::default());
         for _ in 0..helpers {
-            std::thread::spawn(|| pool.help());
+            std::thread::spawn(|| {
+                pool.join();
+                loop {
+                    let turn = pool.help();
+                    while pool.turn().load(Ordering::SeqCst) == turn {
+                        std::thread::sleep(Duration::from_micros(50));
+                    }
+                }
+            });
         }
         while pool.threads() < 1 + helpers {
             std::thread::yield_now();

@@ -46,7 +46,7 @@ test('adapters swap on a loaded base, and null takes them away', async () => {
   await withPage(async ({ page, requests, complaints }) => {
     const states = await page.evaluate(async (texts) => {
       const { IntentClassifier } = await import('/pkg/index.js');
-      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf' });
+      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', threads: 1 });
       const states = [];
       for (const name of [null, 'first', 'second', 'first', null, null, 'second']) {
         await classifier.setAdapter(name === null ? null : `/adapters/${name}/`);
@@ -123,7 +123,7 @@ test('what is refused has a stable code and changes nothing', async () => {
         /** @type {[string, string, string | Record<string, Uint8Array<ArrayBuffer>>][]} */
         const cases = [
           ['wrong_base', 'SHA-256', '/adapters/other-base/'],
-          ['golden_mismatch', 'cpu-simd128', '/adapters/untrue/'],
+          ['golden_mismatch', 'cpu-relaxed-simd', '/adapters/untrue/'],
           ['network', '/adapters/nowhere/adapter_config.json: HTTP 404', '/adapters/nowhere/'],
           ['wrong_base', 'no intent.json', withoutIntent],
           ['wrong_base', 'force: true', '/adapters/elsewhere/'],

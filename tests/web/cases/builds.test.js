@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ROOT } from '../lib/paths.js';
+import { noWorkers } from '../lib/browser.js';
 import { suite } from '../lib/suite.js';
 
 /** @typedef {import('/pkg/index.js').LoadOptions} LoadOptions */
@@ -138,7 +139,7 @@ test('threads that do not start are done without', async () => {
       const { threads, reason } = await ask(page, { threads: 2 });
       assert.deepEqual([threads, reason], [1, '1 of 2 threads did not start']);
     },
-    (context) => context.route('**/pkg/engine/thread.js', (route) => route.fulfill({ status: 404 })),
+    (context) => change(context, '**/pkg/engine/wasm.js', "new URL('./thread.js'", "new URL('./nowhere.js'"),
   );
 });
 
@@ -153,5 +154,33 @@ test('a number of threads that cannot be is refused', async () => {
       }));
     });
     for (const message of messages) assert.match(message, /^invalid_argument: threads: expected 'auto' or a whole number/);
+  });
+});
+
+test('threads sleep between messages, and end at once when they are disposed of', async () => {
+  await web.withPage(async ({ page }) => {
+    await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load({ threads: 3 });
+      for (let count = 0; count < 5; count += 1) await classifier.classify('my internet is down');
+      Object.assign(window, { classifier });
+    });
+    const browser = page.context().browser();
+    assert.ok(browser);
+    const session = await browser.newBrowserCDPSession();
+    const spent = async () => {
+      const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+      return processInfo.filter(({ type }) => type === 'renderer').reduce((sum, { cpuTime }) => sum + cpuTime, 0);
+    };
+    // What the page itself still does dies down.
+    await page.waitForTimeout(500);
+    const before = await spent();
+    await page.waitForTimeout(2_000);
+    const share = ((await spent()) - before) / 2;
+    assert.ok(share < 0.25, `idle, the page takes ${share} of a core`);
+    const start = Date.now();
+    await page.evaluate(() => /** @type {any} */ (window).classifier.dispose());
+    await noWorkers(page);
+    assert.ok(Date.now() - start < 1_000, `the Workers took ${Date.now() - start} ms to end`);
   });
 });

@@ -73,8 +73,8 @@ test('a crash rejects the running call, the queued ones and later ones', async (
   await web.withPage(async ({ page, complaints }) => {
     await page.evaluate(async () => {
       const { IntentClassifier } = await import('/pkg/index.js');
-      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf' });
-      const another = await IntentClassifier.load({ pack: '/models/tiny.gguf' });
+      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', threads: 1 });
+      const another = await IntentClassifier.load({ pack: '/models/tiny.gguf', threads: 1 });
       Object.assign(window, { classifier, another });
     });
     // An uncaught error inside the Worker; its next task, the running call, can't answer after it.

@@ -215,7 +215,7 @@ test('info says what is loaded and how it runs', async () => {
   await web.withPage(async ({ page }) => {
     const { info, lowered } = await page.evaluate(async () => {
       const { IntentClassifier } = await import('/pkg/index.js');
-      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf' });
+      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', threads: 1 });
       const other = await IntentClassifier.load({ pack: '/models/tiny.gguf', threshold: 0.1 });
       return { info: await classifier.info(), lowered: (await other.info()).threshold };
     });
@@ -226,6 +226,7 @@ test('info says what is loaded and how it runs', async () => {
     assert.equal(lowered, 0.1);
     assert.equal(info.maxMessageChars, 2000);
     assert.equal(info.threads, 1);
+    assert.equal(info.reason, 'one thread was asked for');
     assert.ok(info.parameters > 0 && info.weight_bytes > 0 && info.prefix_tokens > 0, JSON.stringify(info));
     assert.ok(info.wasmMemoryBytes >= info.weight_bytes, JSON.stringify(info));
   });
