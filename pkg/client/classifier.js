@@ -74,15 +74,15 @@ function openStage({ pack, config, adapter }, within) {
 
 /**
  * @param {import('./crash-guard.js').OpenedStage[]} stages
- * @param {boolean} cache
+ * @param {{ cache: boolean, threads: number | 'auto' }} how
  * @param {import('./worker-client.js').RequestHooks} hooks
  * @returns {Promise<WorkerClient>} With the models loaded.
  */
-async function startWorker(stages, cache, hooks) {
+async function startWorker(stages, how, hooks) {
   const client = new WorkerClient();
   try {
     const readChunk = stages.map((stage) => stage.readChunk);
-    await client.request('load', { stages: stages.map(({ stage }) => stage), cache }, { ...hooks, readChunk });
+    await client.request('load', { stages: stages.map(({ stage }) => stage), ...how }, { ...hooks, readChunk });
     return client;
   } catch (error) {
     client.stop(/** @type {IntentError} */ (error));

@@ -3,7 +3,7 @@
 //! Every quantized format becomes the same thing, a [`Tile`]: a byte a weight and, for each run of [`BLOCK`] values, a
 //! scale and a minimum. Q4_K's sub-scales are multiplied into its scales, which is exact: a half-precision float times
 //! six bits. Q6_K's, of which a block has two, stay integers. Decoding runs over whole rows in the order of the file
-//! ([`blocks`]); then the rows are interleaved ([`interleave`]). In WebAssembly both happen at once, in registers
+//! (`blocks`); then the rows are interleaved (`interleave`). In WebAssembly both happen at once, in registers
 //! (`simd128`), with the same result.
 
 mod blocks;

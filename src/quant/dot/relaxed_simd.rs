@@ -135,6 +135,7 @@ fn steps<const T: usize, const FROM: usize, const TO: usize>(
     start: [v128; T],
 ) -> [[v128; 2]; T] {
     let mut narrow = start.map(|start| [start; 2]);
+    #[expect(clippy::needless_range_loop, reason = "bounds known at compile time, so that it unrolls")]
     for group in FROM..TO {
         let at = fours[group].as_ptr().cast::<v128>();
         // SAFETY: a group of columns is 32 bytes; v128 loads need no alignment.

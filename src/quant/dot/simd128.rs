@@ -117,6 +117,7 @@ fn steps<const T: usize, const FROM: usize, const TO: usize>(
     q: [&[i16; BLOCK]; T],
     dots: &mut [[v128; 2]; T],
 ) {
+    #[expect(clippy::needless_range_loop, reason = "bounds known at compile time, so that it unrolls")]
     for pair in FROM / 2..TO / 2 {
         let at = pairs[pair].as_ptr().cast::<i8>();
         // SAFETY: a pair of columns is 16 bytes; the loads need no alignment.
