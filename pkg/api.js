@@ -5,11 +5,12 @@
  */
 
 /**
- * How far loading has come. Phases follow one another in the order of the type. `loaded` and
- * `total` are bytes in `download`; in the other phases they count steps, 0 of 1 and 1 of 1.
+ * How far loading has come. Phases follow one another in the order of the type; where a GPU turns out
+ * not to be usable after that, they begin again. `loaded` and `total` are bytes in `download` and shaders
+ * in `gpu`; in the other phases they count steps, 0 of 1 and 1 of 1.
  *
  * @typedef {object} LoadProgress
- * @property {'wasm' | 'download' | 'prepare' | 'ready'} phase
+ * @property {'wasm' | 'gpu' | 'download' | 'prepare' | 'ready'} phase
  * @property {number} loaded Never falls within a phase; equals `total` when the phase ends.
  * @property {number | null} total `null` while it is not known, as with a compressed transfer.
  * @property {CacheProgress} [cache] In `download`, of a model by address: what the cache does.
@@ -52,7 +53,28 @@
  */
 
 /**
+ * What to compute with: `cpu`, WebAssembly; `webgpu`, any GPU that the browser offers, one in software
+ * too; or `auto`, a GPU in hardware for a pack from an address, whose golden answers prove it right, and
+ * the CPU for everything else. Where the GPU can't be used, or its answers are not those of the pack,
+ * the CPU computes and `info().reason` says why.
+ *
+ * @typedef {'auto' | 'cpu' | 'webgpu'} Backend
+ */
+
+/**
+ * The GPU that computes.
+ *
+ * @typedef {object} GpuInfo
+ * @property {string} vendor As the browser names it; it may be empty.
+ * @property {string} architecture
+ * @property {string} description
+ * @property {boolean} software Whether it is emulated.
+ * @property {number} losses How often it was lost and found again since loading.
+ */
+
+/**
  * @typedef {object} LoadingOptions
+ * @property {Backend} [backend] `'cpu'` if omitted.
  * @property {CascadeOptions} [cascade] A second model, which is asked only where the confidence of
  *   the first is under its threshold. Both must have the same labels and policy.
  * @property {boolean | 'persist'} [cache] Whether models by address are kept for the next time;
@@ -205,8 +227,10 @@
  * @property {number} prefix_tokens Tokens of the constant prompt prefix.
  * @property {Fallback} [fallback] Present if another model runs than the one that was asked for.
  * @property {StageInfo[]} [stages] The models of a cascade, in the order in which they are asked.
+ * @property {GpuInfo | null} gpu What computes where `backend` is `webgpu`.
  * @property {string | null} reason Why nothing faster runs: no relaxed SIMD, not cross-origin
- *   isolated, one thread asked for, shared memory refused. `null` where the fastest build runs.
+ *   isolated, one thread asked for, shared memory refused; and why the GPU does not, where it was asked
+ *   for. `null` where all that was asked for runs.
  * @property {number} wasmMemoryBytes Size of the WebAssembly memory; it never shrinks, so this is
  *   its peak.
  * @property {number} maxMessageChars Longest message that is classified, in characters.

@@ -24,6 +24,7 @@ export const ERROR_CODES = Object.freeze({
   tokenizer: 'The tokenizer cannot be built, or it failed on a text.',
   out_of_memory: 'An allocation was refused.',
   inference: 'The forward pass did not produce a distribution, or the request did not fit the model.',
+  device_lost: 'The GPU went away, with all that was on it.',
   training: 'A training run cannot go on; only the command line meets it.',
   unavailable: 'The request is sound, but this model or this runtime cannot answer it.',
   io: 'A file could not be read.',

@@ -7,6 +7,7 @@
 
 import { IntentError, describe, isErrorCode } from './errors.js';
 
+/** @typedef {import('./api.js').Backend} Backend */
 /** @typedef {import('./api.js').ClassifyResult} ClassifyResult */
 /** @typedef {import('./api.js').LoadProgress} LoadProgress */
 /** @typedef {import('./api.js').ModelInfo} ModelInfo */
@@ -52,7 +53,7 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * What each request takes and what it is answered with.
  *
  * @typedef {object} Calls
- * @property {{ params: { stages: StageSource[], cache: boolean, threads: number | 'auto' }, value: null }} load
+ * @property {{ params: { stages: StageSource[], cache: boolean, threads: number | 'auto', backend: Backend }, value: null }} load
  * @property {{ params: { text: string, options: EngineOptions }, value: ClassifyResult }} classify
  * @property {{ params: { text: string, score: boolean, thresholds: number[] }, value: ClassifyResult | null }} type
  *   A message while it is typed: without `score` only what its score will take is made ready, and the
@@ -79,7 +80,7 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * @typedef {{ type: 'value', id: number, value: Calls[keyof Calls]['value'] }
  *   | { type: 'error', id: number, error: WireError }
  *   | { type: 'progress', id: number, progress: LoadProgress }
- *   | { type: 'pull', id: number, stage: number }} FromWorker
+ *   | { type: 'pull', id: number, stage: number, position: number }} FromWorker
  */
 
 /** Largest piece handed to the engine at once, in bytes: its transient copy stays small. */

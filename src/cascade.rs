@@ -11,9 +11,11 @@ use serde::Serialize;
 use web_time::Instant;
 
 use crate::adapter::AdapterFiles;
+use crate::backend::Signal;
 use crate::classifier::{Classification, Classifier, Reading, as_map};
 use crate::gate::Decision;
 use crate::pack::{IntentConfig, check_threshold};
+use crate::scoring::Progress;
 use crate::{IntentError, Result};
 use typing::Typing;
 pub use typing::TypingStep;
@@ -25,6 +27,8 @@ pub struct Cascade {
     last: Classifier,
     /// The message that is read in steps.
     typing: Option<Typing>,
+    /// What the step before waits for.
+    waiting: Option<Signal>,
 }
 
 /// Per-call options.
@@ -77,7 +81,7 @@ pub fn is_final(answer: &Classification, threshold: f32) -> bool {
 
 impl From<Classifier> for Cascade {
     fn from(last: Classifier) -> Self {
-        Self { before: Vec::new(), last, typing: None }
+        Self { before: Vec::new(), last, typing: None, waiting: None }
     }
 }
 
@@ -91,7 +95,7 @@ impl Cascade {
         let mut before = self.before;
         before.push(self.last);
         before.extend(later.before);
-        Ok(Self { before, last: later.last, typing: None })
+        Ok(Self { before, last: later.last, typing: None, waiting: None })
     }
 
     /// The stages, in the order in which they are asked.
@@ -266,10 +270,35 @@ impl Cascade {
     /// # Errors
     /// Those of [`Classifier::set_adapter`], and of [`followed_by`](Self::followed_by) for the adapter's configuration.
     pub fn set_adapter(&mut self, adapter: Option<&AdapterFiles>, forced: bool) -> Result<()> {
-        if let Some(first) = self.before.first() {
-            check_alike(first.config(), self.last.config_with(adapter))?;
-        }
+        self.check_adapter(adapter)?;
         self.last.set_adapter(adapter, forced)
+    }
+
+    /// The same in steps, as [`Classifier::begin_adapter`]; go on with [`advance_adapter`](Self::advance_adapter).
+    ///
+    /// # Errors
+    /// As [`set_adapter`](Self::set_adapter).
+    pub fn begin_adapter(&mut self, adapter: Option<&AdapterFiles>, forced: bool) -> Result<()> {
+        self.check_adapter(adapter)?;
+        self.last.begin_adapter(adapter, forced)
+    }
+
+    /// The next step. What it waits for is [`waiting`](Self::waiting).
+    ///
+    /// # Errors
+    /// As [`set_adapter`](Self::set_adapter).
+    pub fn advance_adapter(&mut self) -> Result<Progress> {
+        let progress = self.last.advance_adapter();
+        self.waiting =
+            if let Ok(Progress::Waiting(signal)) = &progress { Some(signal.clone()) } else { None };
+        progress
+    }
+
+    fn check_adapter(&self, adapter: Option<&AdapterFiles>) -> Result<()> {
+        match self.before.first() {
+            Some(first) => check_alike(first.config(), self.last.config_with(adapter)),
+            None => Ok(()),
+        }
     }
 
     /// Replaces temperature and threshold of stage number `index`, counted from 0.

@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use web_time::Instant;
 
 use crate::adapter::AdapterFiles;
+use crate::backend::{Signal, Taken};
 use crate::cascade::StageReport;
 use crate::gate::{Answer, Decision, Gate, TOO_LONG};
 use crate::message::Message;
@@ -33,8 +34,7 @@ pub trait LabelModel {
     /// # Errors
     /// As [`score`](Self::score).
     fn begin(&mut self, text: &str, goal: Goal) -> Result<Progress> {
-        let _ = goal;
-        self.score(text, false).map(Progress::Scored)
+        self.score(text, goal == Goal::ScoreInFull).map(Progress::Scored)
     }
     /// Goes on with what [`begin`](Self::begin) began, by some milliseconds.
     ///
@@ -47,14 +47,13 @@ pub trait LabelModel {
     fn forget(&mut self) {}
     /// What runs.
     fn info(&self) -> &ModelInfo;
-    /// Puts an adapter beside the weights, or none, with the labels and the prompt of `config`. After an error
-    /// everything is as it was.
+    /// Puts an adapter beside the weights, or none, with the labels and the prompt of `config`, on trial: go on with
+    /// [`advance_adapter`](Self::advance_adapter). After an error everything is as it was.
     ///
     /// # Errors
     /// `unavailable` for a model that takes none; `wrong_base` for an adapter of another base, or of one that is
-    /// not known, unless `forced`; `golden_mismatch` where beside its own base it does not answer as it must; and those
-    /// of its files.
-    fn set_adapter(
+    /// not known, unless `forced`; and those of its files.
+    fn begin_adapter(
         &mut self,
         adapter: Option<&AdapterFiles>,
         config: &IntentConfig,
@@ -62,6 +61,14 @@ pub trait LabelModel {
     ) -> Result<()> {
         let _ = (adapter, config, forced);
         Err(IntentError::Unavailable(format!("{} takes no adapter", self.info().stage)))
+    }
+    /// Goes on with it: beside its own base it must answer its golden questions. It stays when nothing is under way any
+    /// more. After an error everything is as it was before the adapter.
+    ///
+    /// # Errors
+    /// `golden_mismatch`, and those of a forward pass.
+    fn advance_adapter(&mut self) -> Result<Progress> {
+        Ok(Progress::Held)
     }
 }
 
@@ -169,6 +176,8 @@ impl Reading {
 pub enum Step {
     /// There is more to do.
     Running,
+    /// There is more to do when the signal says so.
+    Waiting(Signal),
     /// The model holds what it can hold of the message; or nothing is under way.
     Held,
     /// It is read.
@@ -184,6 +193,8 @@ pub struct Classifier {
     gate: Gate,
     /// The message that is read in steps, trimmed and normalised.
     under_way: String,
+    /// What is in force when the adapter has proved itself that is on trial.
+    trial: Option<(IntentConfig, Gate)>,
 }
 
 impl Classifier {
@@ -194,7 +205,7 @@ impl Classifier {
     pub fn new(model: Box<dyn LabelModel + Send>, config: IntentConfig) -> Result<Self> {
         config.check()?;
         let gate = Gate::new(&config.labels, &config.policy)?;
-        Ok(Self { model, own: config.clone(), config, gate, under_way: String::new() })
+        Ok(Self { model, own: config.clone(), config, gate, under_way: String::new(), trial: None })
     }
 
     /// The configuration.
@@ -283,6 +294,7 @@ impl Classifier {
     fn step(&mut self, progress: Result<Progress>) -> Step {
         let scores = match progress {
             Ok(Progress::Running) => return Step::Running,
+            Ok(Progress::Waiting(signal)) => return Step::Waiting(signal),
             Ok(Progress::Held) => return Step::Held,
             Ok(Progress::Scored(scores)) => Ok(scores),
             Err(error) => Err(error),
@@ -315,14 +327,45 @@ impl Classifier {
     /// After an error everything is as it was.
     ///
     /// # Errors
-    /// As [`LabelModel::set_adapter`].
+    /// As [`LabelModel::begin_adapter`] and [`LabelModel::advance_adapter`], and `unavailable` where a device's answers
+    /// can't be waited for.
     pub fn set_adapter(&mut self, adapter: Option<&AdapterFiles>, forced: bool) -> Result<()> {
+        self.begin_adapter(adapter, forced)?;
+        loop {
+            match self.advance_adapter()? {
+                Progress::Running => {}
+                Progress::Waiting(signal) => Taken::Later(signal).now().map(|_| ())?,
+                Progress::Held | Progress::Scored(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// The first step of [`set_adapter`](Self::set_adapter); go on with [`advance_adapter`](Self::advance_adapter), and
+    /// ask nothing before it has said that nothing is under way.
+    ///
+    /// # Errors
+    /// As [`LabelModel::begin_adapter`].
+    pub fn begin_adapter(&mut self, adapter: Option<&AdapterFiles>, forced: bool) -> Result<()> {
         let config = self.config_with(adapter).clone();
         config.check()?;
         let gate = Gate::new(&config.labels, &config.policy)?;
-        self.model.set_adapter(adapter, &config, forced)?;
-        (self.config, self.gate) = (config, gate);
+        self.model.begin_adapter(adapter, &config, forced)?;
+        self.trial = Some((config, gate));
         Ok(())
+    }
+
+    /// The next step.
+    ///
+    /// # Errors
+    /// As [`LabelModel::advance_adapter`].
+    pub fn advance_adapter(&mut self) -> Result<Progress> {
+        let progress = self.model.advance_adapter();
+        match (&progress, self.trial.take()) {
+            (Ok(Progress::Held), Some((config, gate))) => (self.config, self.gate) = (config, gate),
+            (Ok(_), trial) => self.trial = trial,
+            (Err(_), _) => {}
+        }
+        progress
     }
 
     /// Replaces temperature and threshold.

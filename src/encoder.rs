@@ -1,11 +1,11 @@
 //! An encoder scoring labels: one pass over the message, nothing before it and nothing behind it but `[CLS]` and
 //! `[SEP]`.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Taken};
 use crate::classifier::{LabelModel, ModelInfo};
 use crate::model::bert::Bert;
 use crate::profile::{self, Part};
-use crate::scoring::{Scores, log_sum_exp};
+use crate::scoring::{Goal, Progress, Scores, log_sum_exp};
 use crate::tokenizer::WordPiece;
 use crate::{IntentError, Result};
 
@@ -15,6 +15,8 @@ pub struct Encoder<B: Backend> {
     tokenizer: WordPiece,
     workspace: B::KvLayer,
     info: ModelInfo,
+    /// The logits of the message under way.
+    reading: Option<B::Reading>,
 }
 
 impl<B: Backend> Encoder<B> {
@@ -22,7 +24,7 @@ impl<B: Backend> Encoder<B> {
     #[must_use]
     pub fn new(model: Bert<B>, tokenizer: WordPiece, info: ModelInfo) -> Self {
         let workspace = model.workspace();
-        Self { model, tokenizer, workspace, info }
+        Self { model, tokenizer, workspace, info, reading: None }
     }
 
     /// The model.
@@ -46,22 +48,58 @@ impl<B: Backend> Encoder<B> {
     /// # Errors
     /// `tokenizer`, `inference`, `out_of_memory`; the encoder is usable afterwards.
     pub fn log_probabilities(&mut self, text: &str) -> Result<Vec<f32>> {
-        let tokens = profile::measure(Part::Tokenize, || self.tokenizer.sequence(text))?;
-        let mut logits = self.model.forward(&mut self.workspace, &tokens)?;
-        let normaliser = log_sum_exp(&logits);
-        logits.iter_mut().for_each(|logit| *logit -= normaliser);
-        Ok(logits)
+        let mut reading = self.ask(text)?;
+        self.model.take(&mut reading)?.now().map(log_softmax)
     }
+
+    fn ask(&mut self, text: &str) -> Result<B::Reading> {
+        self.reading = None;
+        let tokens = profile::measure(Part::Tokenize, || self.tokenizer.sequence(text))?;
+        self.model.begin(&mut self.workspace, &tokens)
+    }
+}
+
+fn no_tokens() -> IntentError {
+    IntentError::Unavailable("an encoder emits no tokens: no token_confidence".to_owned())
+}
+
+fn log_softmax(mut logits: Vec<f32>) -> Vec<f32> {
+    let normaliser = log_sum_exp(&logits);
+    logits.iter_mut().for_each(|logit| *logit -= normaliser);
+    logits
 }
 
 impl<B: Backend> LabelModel for Encoder<B> {
     fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
         if token_confidence {
-            return Err(IntentError::Unavailable(
-                "an encoder emits no tokens: no token_confidence".to_owned(),
-            ));
+            return Err(no_tokens());
         }
         Ok(Scores { log_probabilities: self.log_probabilities(text)?, token_confidence: None })
+    }
+
+    fn begin(&mut self, text: &str, goal: Goal) -> Result<Progress> {
+        if goal == Goal::ScoreInFull {
+            return Err(no_tokens());
+        }
+        self.reading = Some(self.ask(text)?);
+        self.advance()
+    }
+
+    fn advance(&mut self) -> Result<Progress> {
+        let Some(mut reading) = self.reading.take() else { return Ok(Progress::Held) };
+        Ok(match self.model.take(&mut reading)? {
+            Taken::Later(signal) => {
+                self.reading = Some(reading);
+                Progress::Waiting(signal)
+            }
+            Taken::Values(logits) => {
+                Progress::Scored(Scores { log_probabilities: log_softmax(logits), token_confidence: None })
+            }
+        })
+    }
+
+    fn forget(&mut self) {
+        self.reading = None;
     }
 
     fn info(&self) -> &ModelInfo {

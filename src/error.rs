@@ -124,6 +124,9 @@ pub enum IntentError {
     /// `inference`: the forward pass produced something that is not a distribution, or a request did not fit the model.
     #[error("inference: {0}")]
     Inference(String),
+    /// `device_lost`: the GPU went away, and all that was on it.
+    #[error("the GPU was lost: {0}")]
+    DeviceLost(String),
     /// `training`: a training run can't go on.
     #[error("training: {0}")]
     Training(String),
@@ -180,6 +183,7 @@ impl IntentError {
             Self::Tokenizer(_) => "tokenizer",
             Self::OutOfMemory { .. } => "out_of_memory",
             Self::Inference(_) => "inference",
+            Self::DeviceLost(_) => "device_lost",
             Self::Training(_) => "training",
             Self::Unavailable(_) => "unavailable",
             Self::Io { .. } => "io",

@@ -16,7 +16,7 @@ mod run;
 use std::mem::replace;
 
 use crate::adapter::Adapter;
-use crate::backend::Backend;
+use crate::backend::{Backend, Taken};
 use crate::model::qwen2::{KvCache, Paths, Qwen2};
 use crate::pack::IntentConfig;
 use crate::profile::{self, Part};
@@ -61,6 +61,12 @@ impl Task {
     }
 }
 
+/// What an adapter replaced: paths beside the weights, labels and prompt.
+pub struct Before<B: Backend> {
+    paths: Paths<B>,
+    task: Task,
+}
+
 /// Qwen2 with a prompt, scoring labels.
 pub struct Scorer<B: Backend> {
     model: Qwen2<B>,
@@ -91,36 +97,47 @@ impl<B: Backend> Scorer<B> {
     fn fill_prefix(&mut self) -> Result<()> {
         let Some(missing) = self.task.prompt.prefix.get(self.cache.slots()..) else { return Ok(()) };
         for chunk in missing.to_vec().chunks(PREFILL_ROWS) {
-            self.append(chunk, false)?;
+            let mut rows = Rows::behind(self.cache.slots());
+            rows.sequence(chunk);
+            self.model.forward(&mut self.cache, &rows.batch())?;
         }
         Ok(())
     }
 
     /// Puts an adapter beside the weights, or none, with the labels and the prompt of `config`; the weights stay where
-    /// they are. Then asks `check`. After an error everything is as it was.
+    /// they are. Returns what was there before. After an error everything is as it was.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new) and of `check`.
-    pub fn set_adapter(
-        &mut self,
-        adapter: Option<&Adapter>,
-        config: &IntentConfig,
-        check: impl FnOnce(&mut Self) -> Result<()>,
-    ) -> Result<()> {
+    /// Those of [`new`](Self::new).
+    pub fn set_adapter(&mut self, adapter: Option<&Adapter>, config: &IntentConfig) -> Result<Before<B>> {
         self.forget();
         let task = Task::new(&self.model, &self.tokenizer, config)?;
         let paths = adapter.map_or_else(|| Ok(Paths::default()), |adapter| self.model.prepare(adapter))?;
+        let before = self.swap(Before { paths, task });
+        match self.fill_prefix() {
+            Ok(()) => Ok(before),
+            Err(error) => {
+                self.restore(before)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts back what [`set_adapter`](Self::set_adapter) replaced.
+    ///
+    /// # Errors
+    /// Those of a forward pass; the prefix is computed when it is needed then.
+    pub fn restore(&mut self, before: Before<B>) -> Result<()> {
+        self.forget();
+        self.swap(before);
+        self.fill_prefix()
+    }
+
+    fn swap(&mut self, Before { paths, task }: Before<B>) -> Before<B> {
         let paths = self.model.swap(paths);
         let task = replace(&mut self.task, task);
         self.model.truncate(&mut self.cache, 0);
-        let result = self.fill_prefix().and_then(|()| check(self));
-        if result.is_err() {
-            self.model.swap(paths);
-            self.task = task;
-            self.model.truncate(&mut self.cache, 0);
-            self.fill_prefix()?;
-        }
-        result
+        Before { paths, task }
     }
 
     /// The model.
@@ -168,6 +185,7 @@ impl<B: Backend> Scorer<B> {
             match self.advance()? {
                 Progress::Running => {}
                 Progress::Scored(scores) => return Ok(scores),
+                Progress::Waiting(signal) => Taken::Later(signal).now().map(|_| ())?,
                 Progress::Held => {
                     return Err(IntentError::Inference("a message ended without scores".to_owned()));
                 }
@@ -230,16 +248,6 @@ impl<B: Backend> Scorer<B> {
         hidden.chunks_exact(one).map(scores).collect()
     }
 
-    /// Appends `tokens` after all that the cache holds; returns the hidden states of all of them where `wanted`.
-    fn append(&mut self, tokens: &[TokenId], wanted: bool) -> Result<Vec<f32>> {
-        let mut rows = Rows::behind(self.cache.slots());
-        let sequence = rows.sequence(tokens);
-        if wanted {
-            rows.ask(sequence);
-        }
-        self.model.forward(&mut self.cache, &rows.batch())
-    }
-
     /// Log-probabilities of each parting's children, by a softmax over those children alone.
     fn partings(&self, hidden: &[f32]) -> Result<Vec<Vec<f32>>> {
         let (rows, columns) = (self.task.trie.partings.len(), self.task.head_tokens.len());
@@ -264,17 +272,16 @@ impl<B: Backend> Scorer<B> {
     }
 
     /// Mean full-softmax probability of the answer's tokens: its opening (`forced`), the best label, its close.
-    /// `predicting` holds the hidden states that predict the opening and the label's first token.
+    /// `predicting` holds the hidden states that predict them.
     fn token_confidence(
-        &mut self,
+        &self,
         log_probabilities: &[f32],
         forced: &[TokenId],
         predicting: &[f32],
     ) -> Result<f32> {
-        let answer = self.task.prompt.answers[argmax(log_probabilities)].clone();
-        let following = self.append(&answer[..answer.len() - 1], true)?;
-        let logits = self.model.logits(&[predicting, &following].concat())?;
-        let tokens = forced.iter().chain(&answer);
+        let answer = &self.task.prompt.answers[argmax(log_probabilities)];
+        let logits = self.model.logits(predicting)?;
+        let tokens = forced.iter().chain(answer);
         let probabilities = logits.chunks_exact(self.model.config().vocab).zip(tokens);
         let sum: f32 =
             probabilities.map(|(row, token)| (row[token.0 as usize] - log_sum_exp(row)).exp()).sum();

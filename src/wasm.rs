@@ -1,13 +1,18 @@
 //! What JavaScript sees: conversions between its values and the crate's, nothing else.
 
+#[cfg(feature = "webgpu")]
+mod gpu;
+
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::adapter::{self, AdapterFiles};
+use crate::backend::Backend;
 use crate::cascade::{Cascade, CascadeOptions, TypingStep};
 use crate::classifier::{self, Classification, ModelInfo};
-use crate::pack::IntentConfig;
-use crate::scoring::Goal;
+use crate::encoder::Encoder;
+use crate::pack::{IntentConfig, Manifest};
+use crate::scoring::{Goal, Progress, Scorer};
 use crate::{IntentError, loader, message, parallel};
 
 /// Makes panics readable in the console.
@@ -81,7 +86,39 @@ pub fn adapter_files() -> Result<JsValue, JsValue> {
 
 /// Takes the bytes of a model file in order and builds a classifier.
 #[wasm_bindgen]
-pub struct ModelLoader(loader::Loader);
+pub struct ModelLoader(Box<dyn TakesFile>);
+
+/// A [`loader::Loader`] for whichever backend.
+trait TakesFile {
+    fn push(&mut self, chunk: &[u8]) -> crate::Result<()>;
+    fn finish(self: Box<Self>) -> crate::Result<classifier::Classifier>;
+}
+
+impl<B: Backend> TakesFile for loader::Loader<B>
+where
+    Encoder<B>: Send + 'static,
+    Scorer<B>: Send + 'static,
+{
+    fn push(&mut self, chunk: &[u8]) -> crate::Result<()> {
+        self.push(chunk)
+    }
+
+    fn finish(self: Box<Self>) -> crate::Result<classifier::Classifier> {
+        (*self).finish()
+    }
+}
+
+fn new_loader(
+    file_name: &str,
+    total_bytes: Option<f64>,
+    config_json: Option<String>,
+) -> crate::Result<loader::Loader> {
+    let config =
+        config_json.map_or_else(|| Ok(IntentConfig::default()), |json| IntentConfig::from_json(&json));
+    let total = total_bytes.map(whole_number).transpose()?;
+    // Adapters may come at any time, when the bytes are gone.
+    Ok(loader::Loader::new(file_name, total, config?)?.digested())
+}
 
 #[wasm_bindgen]
 impl ModelLoader {
@@ -96,12 +133,7 @@ impl ModelLoader {
         total_bytes: Option<f64>,
         config_json: Option<String>,
     ) -> Result<ModelLoader, JsValue> {
-        let config =
-            config_json.map_or_else(|| Ok(IntentConfig::default()), |json| IntentConfig::from_json(&json));
-        let total = total_bytes.map(whole_number).transpose().map_err(to_js)?;
-        let loader = config.and_then(|config| loader::Loader::new(file_name, total, config));
-        // Adapters may come at any time, when the bytes are gone.
-        loader.map(|loader| Self(loader.digested())).map_err(to_js)
+        new_loader(file_name, total_bytes, config_json).map(|loader| Self(Box::new(loader))).map_err(to_js)
     }
 
     /// Takes the next bytes.
@@ -123,7 +155,37 @@ impl ModelLoader {
 
 /// Takes the files of a pack in order and builds a classifier.
 #[wasm_bindgen]
-pub struct PackLoader(loader::PackLoader);
+pub struct PackLoader(Box<dyn TakesPack>);
+
+/// A [`loader::PackLoader`] for whichever backend.
+trait TakesPack {
+    fn manifest(&self) -> &Manifest;
+    fn identity(&self) -> &str;
+    fn push(&mut self, file: usize, chunk: &[u8]) -> crate::Result<()>;
+    fn finish_unchecked(self: Box<Self>) -> crate::Result<loader::GoldenCheck>;
+}
+
+impl<B: Backend> TakesPack for loader::PackLoader<B>
+where
+    Encoder<B>: Send + 'static,
+    Scorer<B>: Send + 'static,
+{
+    fn manifest(&self) -> &Manifest {
+        self.manifest()
+    }
+
+    fn identity(&self) -> &str {
+        self.identity()
+    }
+
+    fn push(&mut self, file: usize, chunk: &[u8]) -> crate::Result<()> {
+        self.push(file, chunk)
+    }
+
+    fn finish_unchecked(self: Box<Self>) -> crate::Result<loader::GoldenCheck> {
+        (*self).finish_unchecked()
+    }
+}
 
 #[wasm_bindgen]
 impl PackLoader {
@@ -133,7 +195,7 @@ impl PackLoader {
     /// `invalid_pack`.
     #[wasm_bindgen(constructor)]
     pub fn new(pack_json: &[u8]) -> Result<PackLoader, JsValue> {
-        loader::PackLoader::new(pack_json).map(Self).map_err(to_js)
+        loader::PackLoader::new(pack_json).map(|loader| Self(Box::new(loader))).map_err(to_js)
     }
 
     /// The files in the order in which their bytes are taken: `[{ path, bytes, sha256 }]`.
@@ -163,7 +225,7 @@ impl PackLoader {
     /// # Errors
     /// `invalid_pack`, `golden_mismatch`, and whatever keeps the model from being built.
     pub fn finish(self) -> Result<Classifier, JsValue> {
-        self.0.finish().map(Classifier::from).map_err(to_js)
+        self.0.finish_unchecked().and_then(loader::GoldenCheck::now).map(Classifier::from).map_err(to_js)
     }
 }
 
@@ -184,11 +246,12 @@ struct Options {
     thresholds: Vec<f32>,
 }
 
-/// `{ state: 'running' | 'held' }` or `{ state: 'done', result }`.
+/// `{ state: 'running' | 'waiting' | 'held' }` or `{ state: 'done', result }`.
 #[derive(Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 enum Step {
     Running,
+    Waiting,
     Held,
     Done { result: Box<Classification> },
 }
@@ -197,6 +260,7 @@ impl From<TypingStep> for Step {
     fn from(step: TypingStep) -> Self {
         match step {
             TypingStep::Running => Self::Running,
+            TypingStep::Waiting(_) => Self::Waiting,
             TypingStep::Held => Self::Held,
             TypingStep::Done(result) => Self::Done { result },
         }
@@ -250,13 +314,19 @@ impl Classifier {
     }
 
     /// Begins a message that is being typed, from where the model holds its beginning, and ends what was under way:
-    /// `score` it, or only hold what scoring it will take. `{ state: 'running' }` where [`advance`](Self::advance) goes
-    /// on, `{ state: 'held' }`, or `{ state: 'done', result }`.
+    /// `hold` what scoring it will take, `score` it, or `score in full` with `token_confidence`. `{ state: 'running' }` where
+    /// [`advance`](Self::advance) goes on, `{ state: 'waiting' }` where it does when a device has answered, `{ state: 'held' }`,
+    /// or `{ state: 'done', result }`.
     ///
     /// # Errors
     /// `empty_message`, `invalid_argument`.
-    pub fn begin(&mut self, text: &str, score: bool, thresholds: &[f32]) -> Result<JsValue, JsValue> {
-        let goal = if score { Goal::Score } else { Goal::Hold };
+    pub fn begin(&mut self, text: &str, goal: &str, thresholds: &[f32]) -> Result<JsValue, JsValue> {
+        let goal = match goal {
+            "hold" => Goal::Hold,
+            "score" => Goal::Score,
+            "score in full" => Goal::ScoreInFull,
+            other => return Err(to_js(IntentError::argument("goal", format!("{other:?} is none")))),
+        };
         to_object(&Step::from(self.0.begin(text, goal, thresholds).map_err(to_js)?))
     }
 
@@ -273,14 +343,13 @@ impl Classifier {
         self.0.forget();
     }
 
-    /// Puts an adapter beside the weights of the last stage; `forced` also beside another base than its own. `intent`,
-    /// `config` and `tensors` are the contents of its files. `given` is a configuration for an adapter without
-    /// `intent`, the built-in one where there is neither.
+    /// Puts an adapter beside the weights of the last stage, on trial; `forced` also beside another base than its own.
+    /// `intent`, `config` and `tensors` are the contents of its files. `given` is a configuration for an adapter without
+    /// `intent`, the built-in one where there is neither. Go on with [`advance_adapter`](Self::advance_adapter).
     ///
     /// # Errors
-    /// Those of the files, `invalid_argument`, `wrong_base`, `golden_mismatch`, `unavailable`; everything is as it was
-    /// then.
-    pub fn set_adapter(
+    /// Those of the files, `invalid_argument`, `wrong_base`, `unavailable`; everything is as it was then.
+    pub fn begin_adapter(
         &mut self,
         intent: Option<String>,
         config: String,
@@ -298,15 +367,27 @@ impl Classifier {
                 .map_or_else(|| Ok(IntentConfig::default()), |json| IntentConfig::from_json(&json))
                 .and_then(|given| AdapterFiles::from_elsewhere(given, config, tensors)),
         };
-        self.0.set_adapter(Some(&files.map_err(to_js)?), forced).map_err(to_js)
+        self.0.begin_adapter(Some(&files.map_err(to_js)?), forced).map_err(to_js)
     }
 
-    /// Takes the adapter away.
+    /// Takes the adapter away. Go on with [`advance_adapter`](Self::advance_adapter).
     ///
     /// # Errors
-    /// As [`set_adapter`](Self::set_adapter).
-    pub fn remove_adapter(&mut self) -> Result<(), JsValue> {
-        self.0.set_adapter(None, false).map_err(to_js)
+    /// As [`begin_adapter`](Self::begin_adapter).
+    pub fn begin_removal(&mut self) -> Result<(), JsValue> {
+        self.0.begin_adapter(None, false).map_err(to_js)
+    }
+
+    /// Does the next step: the golden questions of an adapter. `{ state: 'held' }` when it is there, or gone.
+    ///
+    /// # Errors
+    /// `golden_mismatch`; everything is as it was before then.
+    pub fn advance_adapter(&mut self) -> Result<JsValue, JsValue> {
+        to_object(&match self.0.advance_adapter().map_err(to_js)? {
+            Progress::Running | Progress::Scored(_) => Step::Running,
+            Progress::Waiting(_) => Step::Waiting,
+            Progress::Held => Step::Held,
+        })
     }
 
     /// What runs, and with which settings.

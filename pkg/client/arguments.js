@@ -89,6 +89,16 @@ export function checkThreads(value) {
 
 /**
  * @param {unknown} value
+ * @returns {import('../api.js').Backend}
+ */
+export function checkBackend(value) {
+  if (value === undefined) return 'cpu';
+  if (value === 'auto' || value === 'cpu' || value === 'webgpu') return value;
+  throw invalid('backend', "expected 'auto', 'cpu' or 'webgpu'");
+}
+
+/**
+ * @param {unknown} value
  * @returns {AbortSignal | undefined}
  */
 export function checkSignal(value) {

@@ -11,6 +11,7 @@ import { eraseExpired } from '../outbox/store.js';
 import { openAdapter } from './adapter-source.js';
 import {
   checkAfterCrash,
+  checkBackend,
   checkCache,
   checkConfig,
   checkFlag,
@@ -45,7 +46,7 @@ import { WorkerClient } from './worker-client.js';
 const PAUSE_MS = 150;
 
 const MODEL_OPTIONS = /** @type {const} */ (['pack', 'config', 'adapter']);
-const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'escalation', 'cache', 'afterCrash', 'onProgress', 'signal', 'threads', 'threshold']);
+const LOAD_OPTIONS = /** @type {const} */ ([...MODEL_OPTIONS, 'cascade', 'escalation', 'cache', 'afterCrash', 'backend', 'onProgress', 'signal', 'threads', 'threshold']);
 const ADAPTER_OPTIONS = /** @type {const} */ (['onProgress', 'signal', 'force', 'config']);
 const SESSION_OPTIONS = /** @type {const} */ (['tokenConfidence', 'threshold']);
 const CLASSIFY_OPTIONS = /** @type {const} */ (['signal', ...SESSION_OPTIONS]);
@@ -74,7 +75,7 @@ function openStage({ pack, config, adapter }, within) {
 
 /**
  * @param {import('./crash-guard.js').OpenedStage[]} stages
- * @param {{ cache: boolean, threads: number | 'auto' }} how
+ * @param {{ cache: boolean, threads: number | 'auto', backend: import('../api.js').Backend }} how
  * @param {import('./worker-client.js').RequestHooks} hooks
  * @returns {Promise<WorkerClient>} With the models loaded.
  */
@@ -151,13 +152,14 @@ export class IntentClassifier {
     const cache = checkCache(given.cache);
     const retry = checkAfterCrash(given.afterCrash);
     const threads = checkThreads(given.threads);
+    const backend = checkBackend(given.backend);
     if (signal?.aborted) throw new IntentError('aborted', 'the call was aborted', { cause: signal.reason });
     requireRuntime();
     // Its outcome changes nothing here, and in Firefox it waits for a person.
     if (cache === 'persist') globalThis.navigator?.storage?.persist?.().catch(() => {});
     const { stages, fallback, done } = await guarded(opened, retry);
     try {
-      const client = await startWorker(stages, { cache: cache !== false, threads }, { signal, onProgress });
+      const client = await startWorker(stages, { cache: cache !== false, threads, backend }, { signal, onProgress });
       // A threshold is that of the model it was chosen for.
       const kept = stages[0] === opened[0] ? thresholds?.slice(0, stages.length) : undefined;
       const classifier = new IntentClassifier(client, stages.length, kept, fallback);

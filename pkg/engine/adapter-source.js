@@ -107,16 +107,28 @@ async function unlessAborted(signal, work) {
 }
 
 /**
- * Hands an adapter's files to the engine.
+ * Hands an adapter's files to the engine, which asks it its golden questions.
  *
  * @param {import('./wasm-module.d.ts').Classifier} classifier
  * @param {(Uint8Array | null)[]} files In the order of the engine's list.
  * @param {AdapterFile[]} list
  * @param {{ config?: string, force: boolean }} how `config` is for an adapter without the first file.
  */
-export function applyAdapter(classifier, [intent, config, tensors], list, how) {
+export async function applyAdapter(classifier, [intent, config, tensors], list, how) {
   if (!config || !tensors) throw new IntentError('invalid_argument', `adapter: ${list[config ? 2 : 1].name} is missing`);
-  classifier.set_adapter(intent ? text(intent, list[0].name) : undefined, text(config, list[1].name), tensors, how.config, how.force);
+  classifier.begin_adapter(intent ? text(intent, list[0].name) : undefined, text(config, list[1].name), tensors, how.config, how.force);
+  await settleAdapter(classifier);
+}
+
+/**
+ * Goes on with an adapter, or with its removal, until that is over.
+ *
+ * @param {import('./wasm-module.d.ts').Classifier & Partial<import('./wasm-module.d.ts').GpuClassifier>} classifier
+ */
+export async function settleAdapter(classifier) {
+  for (let step = classifier.advance_adapter(); step.state !== 'held'; step = classifier.advance_adapter()) {
+    if (step.state === 'waiting') await classifier.answered?.();
+  }
 }
 
 /**

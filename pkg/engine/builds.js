@@ -7,7 +7,8 @@
 /** @typedef {import('./wasm-module.d.ts').WasmModule} WasmModule */
 /** @typedef {import('./wasm-module.d.ts').ThreadsModule} ThreadsModule */
 /** @typedef {'simd128-threads' | 'relaxed-simd-threads'} ThreadsBuildName */
-/** @typedef {'simd128' | 'relaxed-simd' | ThreadsBuildName} BuildName */
+/** @typedef {'simd128' | 'relaxed-simd' | ThreadsBuildName | 'webgpu'} BuildName */
+/** @typedef {import('./wasm-module.d.ts').GpuModule} GpuModule */
 
 /**
  * @template {WasmModule} [Module=WasmModule]
@@ -16,7 +17,7 @@
  * @property {() => URL} module
  */
 
-/** @type {Readonly<Record<'simd128' | 'relaxed-simd', Build> & Record<ThreadsBuildName, Build<ThreadsModule>>>} */
+/** @type {Readonly<Record<'simd128' | 'relaxed-simd', Build> & Record<ThreadsBuildName, Build<ThreadsModule>> & { webgpu: Build<GpuModule> }>} */
 export const BUILDS = Object.freeze({
   simd128: {
     bindings: () => import('../wasm/simd128/relayops_intent.js'),
@@ -33,5 +34,9 @@ export const BUILDS = Object.freeze({
   'relaxed-simd-threads': {
     bindings: () => import('../wasm/relaxed-simd-threads/relayops_intent.js'),
     module: () => new URL('../wasm/relaxed-simd-threads/relayops_intent_bg.wasm', import.meta.url),
+  },
+  webgpu: {
+    bindings: () => import('../wasm/webgpu/relayops_intent.js'),
+    module: () => new URL('../wasm/webgpu/relayops_intent_bg.wasm', import.meta.url),
   },
 });

@@ -5,12 +5,14 @@
  */
 
 export class ChunkFeed {
-  /** @type {() => void} */
+  /** Bytes that have come. */
+  #position = 0;
+  /** @type {(position: number) => void} */
   #requestChunk;
   /** @type {((bytes: Uint8Array<ArrayBuffer> | null) => void) | null} */
   #waiting = null;
 
-  /** @param {() => void} requestChunk Asks the page for the next slice. */
+  /** @param {(position: number) => void} requestChunk Asks the page for the slice from there on. */
   constructor(requestChunk) {
     this.#requestChunk = requestChunk;
   }
@@ -19,14 +21,20 @@ export class ChunkFeed {
   pull() {
     return new Promise((resolve) => {
       this.#waiting = resolve;
-      this.#requestChunk();
+      this.#requestChunk(this.#position);
     });
+  }
+
+  /** From the first byte again. */
+  restart() {
+    this.#position = 0;
   }
 
   /** @param {Uint8Array<ArrayBuffer> | null} bytes The page's answer to a pull. */
   give(bytes) {
     const resolve = this.#waiting;
     this.#waiting = null;
+    this.#position += bytes?.byteLength ?? 0;
     resolve?.(bytes);
   }
 }

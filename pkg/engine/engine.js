@@ -4,56 +4,35 @@
  * @module
  */
 
-import { IntentError } from '../errors.js';
-import { applyAdapter, openAdapter } from './adapter-source.js';
-import { openModel } from './model-source.js';
-import { ProgressReporter, sumOf } from './progress.js';
+import { IntentError, describe } from '../errors.js';
+import { applyAdapter, openAdapter, settleAdapter } from './adapter-source.js';
+import { lostGpu } from './gpu.js';
+import { answer, load, loadOnCpu, loadOnGpu } from './loading.js';
+import { ProgressReporter } from './progress.js';
 import { nextTurn } from './turns.js';
-import { startWasm } from './wasm.js';
 
+/** @typedef {import('../api.js').ClassifyResult} ClassifyResult */
 /** @typedef {import('../api.js').LoadProgress} LoadProgress */
-/** @typedef {import('./wasm-module.d.ts').Classifier} Classifier */
-/** @typedef {import('./wasm.js').Wasm} Wasm */
+/** @typedef {import('./loading.js').Loaded} Loaded */
+/** @typedef {import('./loading.js').LoadParams} LoadParams */
 
 export class Engine {
-  /** @type {{ wasm: Wasm, classifier: Classifier } | null} */
+  /** @type {Loaded | null} */
   #loaded = null;
+  /** What was loaded, for when a GPU takes it along. @type {LoadParams | null} */
+  #params = null;
+  /** The adapter that was set since, `null` where that was none. @type {{ files: (Uint8Array | null)[], how: { config?: string, force: boolean } } | null | undefined} */
+  #adapter;
 
   /**
-   * @param {import('../protocol.js').StageSource[]} stages
-   * @param {number | 'auto'} threads
+   * @param {LoadParams} params
    * @param {import('./chunk-feed.js').ChunkFeed[]} feeds One a stage.
-   * @param {boolean} cache Whether models by address are kept for the next time.
    * @param {(progress: LoadProgress) => void} onProgress
    * @throws {IntentError}
    */
-  async load(stages, threads, feeds, cache, onProgress) {
-    const progress = new ProgressReporter(onProgress);
-    const caching = cache ? { progress } : null;
-    // The first bytes are on their way while the module compiles.
-    const [wasm, ...opened] = await Promise.all([
-      progress.step('wasm', () => startWasm(threads)),
-      ...stages.map(({ source, config }, index) => openModel(source, feeds[index], config, caching)),
-    ]);
-    const models = opened.map((model) => model.start(wasm.exports));
-    const adapters = await Promise.all(stages.map(({ adapter }) => adapter && openAdapter(adapter, wasm.exports.adapter_files())));
-    progress.start(sumOf([...adapters, ...models].map((part) => (part ? part.total : 0))));
-    /** @type {((Uint8Array | null)[] | undefined)[]} */
-    const files = [];
-    // Before the models, so that their transfers need not wait for the models'.
-    for (const adapter of adapters) files.push(await adapter?.read(progress));
-    for (const model of models) await model.receive(progress);
-    progress.end();
-    const classifier = await progress.step('prepare', async () => {
-      const ready = models.map((model, index) => {
-        const classifier = model.finish();
-        const adapter = files[index];
-        if (adapter) applyAdapter(classifier, adapter, wasm.exports.adapter_files(), { force: false });
-        return classifier;
-      });
-      return ready.reduce((cascade, later) => cascade.followed_by(later));
-    });
-    this.#loaded = { wasm, classifier };
+  async load(params, feeds, onProgress) {
+    this.#loaded = await load(params, feeds, onProgress);
+    this.#params = params;
     onProgress({ phase: 'ready', loaded: 1, total: 1 });
   }
 
@@ -65,28 +44,35 @@ export class Engine {
    * @throws {IntentError} Everything is as it was then.
    */
   async setAdapter(source, how, signal, onProgress) {
-    const { wasm, classifier } = this.#model();
+    const { exports, classifier } = this.#model();
     if (source === null) {
-      classifier.remove_adapter();
+      classifier.begin_removal();
+      await settleAdapter(classifier);
+      this.#adapter = null;
       return;
     }
     const progress = new ProgressReporter(onProgress);
-    const list = wasm.exports.adapter_files();
+    const list = exports.adapter_files();
     const adapter = await openAdapter(source, list, signal);
     progress.start(adapter.total);
     const files = await adapter.read(progress);
     progress.end();
-    // From here on nothing waits, so no abort can come between.
-    await progress.step('prepare', async () => applyAdapter(classifier, files, list, how));
+    // From here on it is too late for an abort.
+    await progress.step('prepare', () => applyAdapter(classifier, files, list, how));
+    this.#adapter = { files, how };
     onProgress({ phase: 'ready', loaded: 1, total: 1 });
   }
 
   /**
    * @param {string} text
    * @param {import('../protocol.js').EngineOptions} options
+   * @returns {Promise<ClassifyResult>}
    */
-  classify(text, options) {
-    return this.#model().classifier.classify(text, options);
+  async classify(text, options) {
+    return /** @type {ClassifyResult} */ (await this.#outliving(async ({ classifier, gpu }) => {
+      if (!gpu) return classifier.classify(text, options);
+      return answer(gpu.classifier, text, options.token_confidence ? 'score in full' : 'score', options.thresholds ?? []);
+    }));
   }
 
   /**
@@ -96,17 +82,80 @@ export class Engine {
    * @param {boolean} score Without it only what a score takes is made ready.
    * @param {number[]} thresholds
    * @param {AbortSignal} signal
-   * @returns {Promise<import('../api.js').ClassifyResult | null>}
+   * @returns {Promise<ClassifyResult | null>}
    * @throws {IntentError} `aborted`; what was done stays for the next text.
    */
   async type(text, score, thresholds, signal) {
-    const { classifier } = this.#model();
-    const given = Float32Array.from(thresholds);
-    for (let step = classifier.begin(text, score, given); ; step = classifier.advance()) {
-      if (step.state !== 'running') return step.state === 'done' ? step.result : null;
-      await nextTurn();
-      if (signal.aborted) throw new IntentError('aborted', 'a later call came first');
+    return this.#outliving(async ({ classifier, gpu }) => {
+      const goal = score ? 'score' : 'hold';
+      for (let step = classifier.begin(text, goal, Float32Array.from(thresholds)); ; step = classifier.advance()) {
+        if (step.state === 'done') return step.result;
+        if (step.state === 'held') return null;
+        await (step.state === 'waiting' ? gpu?.classifier.answered() : nextTurn());
+        if (signal.aborted) throw new IntentError('aborted', 'a later call came first');
+      }
+    });
+  }
+
+  /**
+   * Asks again where the GPU was lost meanwhile. The first time it is looked for again, then the CPU takes over. Where the
+   * weights can't be had again, the answer is what is left to say without them: `unknown`, to be escalated.
+   *
+   * @param {(loaded: Loaded) => Promise<ClassifyResult | null>} ask
+   * @returns {Promise<ClassifyResult | null>}
+   */
+  async #outliving(ask) {
+    for (;;) {
+      const loaded = this.#model();
+      const result = await ask(loaded);
+      if (!loaded.gpu || !result || !lostGpu(result) || !(await this.#recover(loaded, loaded.gpu))) return result;
     }
+  }
+
+  /**
+   * @param {Loaded} lost
+   * @param {NonNullable<Loaded['gpu']>} gpu
+   * @returns {Promise<boolean>} Whether there is anyone to ask again.
+   */
+  async #recover(lost, { info }) {
+    const params = /** @type {LoadParams} */ (this.#params);
+    if (params.stages.some(({ source }) => source.kind === 'feed')) {
+      this.#loaded = { ...lost, reason: 'the GPU was lost, and the page’s bytes with it: load the model again' };
+      return false;
+    }
+    const quietly = () => {};
+    let why = 'the GPU was lost twice';
+    if (info.losses === 0) {
+      try {
+        this.#loaded = await this.#adapted(await loadOnGpu(params, [], quietly, { ...info, losses: 1 }));
+        return true;
+      } catch (error) {
+        why = `the GPU was lost, and then: ${describe(error)}`;
+      }
+    }
+    try {
+      this.#loaded = await this.#adapted(await loadOnCpu(params, [], quietly, `no WebGPU: ${why}`));
+      return true;
+    } catch (error) {
+      this.#loaded = { ...lost, reason: `the GPU was lost, and the model could not be loaded again: ${describe(error)}` };
+      return false;
+    }
+  }
+
+  /**
+   * The same with the adapter that was in force.
+   *
+   * @param {Loaded} loaded
+   */
+  async #adapted(loaded) {
+    const { classifier, exports } = loaded;
+    if (this.#adapter) {
+      await applyAdapter(classifier, this.#adapter.files, exports.adapter_files(), this.#adapter.how);
+    } else if (this.#adapter === null) {
+      classifier.begin_removal();
+      await settleAdapter(classifier);
+    }
+    return loaded;
   }
 
   /** Nothing of any message is held afterwards. */
@@ -116,12 +165,13 @@ export class Engine {
 
   /** @returns {import('../api.js').ModelInfo} */
   info() {
-    const { wasm, classifier } = this.#model();
+    const { exports, memory, classifier, gpu, reason } = this.#model();
     return {
       ...classifier.info(),
-      reason: wasm.reason,
-      wasmMemoryBytes: wasm.memory.buffer.byteLength,
-      maxMessageChars: wasm.exports.max_message_chars(),
+      gpu: gpu && gpu.info,
+      reason,
+      wasmMemoryBytes: memory.buffer.byteLength,
+      maxMessageChars: exports.max_message_chars(),
     };
   }
 

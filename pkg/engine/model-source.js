@@ -13,7 +13,8 @@ import { pushFiles, receiveCached } from './pack-receiver.js';
 /** @typedef {import('./chunk-feed.js').ChunkFeed} ChunkFeed */
 /** @typedef {import('./progress.js').ProgressReporter} ProgressReporter */
 /** @typedef {import('./wasm-module.d.ts').Classifier} Classifier */
-/** @typedef {import('./wasm-module.d.ts').WasmModule} WasmModule */
+/** @typedef {import('./wasm-module.d.ts').ModelLoader} ModelLoader */
+/** @typedef {import('./wasm-module.d.ts').PackLoader} PackLoader */
 
 /** Most bytes of a manifest: the engine's own limit, applied before it is there. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
@@ -25,7 +26,7 @@ export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
  * A model whose first bytes have been asked for.
  *
  * @typedef {object} OpenedModel
- * @property {(engine: WasmModule) => StartedModel} start
+ * @property {(engine: Loaders) => StartedModel} start
  */
 
 /**
@@ -34,7 +35,17 @@ export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
  * @typedef {object} StartedModel
  * @property {number | null} total Bytes to expect, `null` if not known.
  * @property {(progress: ProgressReporter) => Promise<void>} receive Hands all bytes to the engine.
- * @property {() => Classifier} finish Builds the model from them.
+ * @property {() => Promise<Classifier>} finish Builds the model from them.
+ */
+
+/**
+ * What makes models of bytes, on the CPU or on a GPU.
+ *
+ * @typedef {object} Loaders
+ * @property {(name: string, total?: number, config?: string) => ModelLoader} file
+ * @property {(manifest: Uint8Array) => PackLoader} pack
+ * @property {(loader: ModelLoader) => Promise<Classifier>} finishFile
+ * @property {(loader: PackLoader) => Promise<Classifier>} finishPack
  */
 
 /**
@@ -71,30 +82,30 @@ export async function openModel(source, feed, config, caching) {
 /**
  * @param {ByteSource} file
  * @param {string | undefined} config
- * @param {WasmModule} engine
+ * @param {Loaders} engine
  * @returns {StartedModel}
  */
 function startFile({ name, total, exact, chunks }, config, engine) {
-  const loader = new engine.ModelLoader(name, exact && total !== null ? total : undefined, config);
+  const loader = engine.file(name, exact && total !== null ? total : undefined, config);
   const receive = async (/** @type {ProgressReporter} */ progress) => {
     for await (const chunk of chunks) {
       loader.push(chunk);
       progress.add(chunk.byteLength);
     }
   };
-  return { total, receive, finish: () => loader.finish() };
+  return { total, receive, finish: () => engine.finishFile(loader) };
 }
 
 /**
  * @param {PackFolder} source
  * @param {Uint8Array<ArrayBuffer>} manifest
  * @param {Record<string, Promise<ByteSource>>} early
- * @param {WasmModule} engine
+ * @param {Loaders} engine
  * @param {(wanted: Wanted) => Promise<import('../cache/cached-model.js').CachedModel>} [openCache]
  * @returns {StartedModel}
  */
 function startPack(source, manifest, early, engine, openCache) {
-  let loader = new engine.PackLoader(manifest);
+  let loader = engine.pack(manifest);
   const files = loader.files();
   const address = (/** @type {string} */ path) => new URL(path, source.manifest).href;
   const fresh = async (/** @type {string} */ path) => (await (early[path] ?? openUrl(address(path)))).chunks;
@@ -104,12 +115,12 @@ function startPack(source, manifest, early, engine, openCache) {
     const cached = await openCache({ kind: 'pack', id: loader.identity(), url: source.manifest, files: sizes });
     const again = () => {
       loader.free();
-      loader = new engine.PackLoader(manifest);
+      loader = engine.pack(manifest);
       return loader;
     };
     await receiveCached({ cached, loader, again, files, progress, address, manifest });
   };
-  return { total: files.reduce((total, file) => total + file.bytes, 0), receive, finish: () => loader.finish() };
+  return { total: files.reduce((total, file) => total + file.bytes, 0), receive, finish: () => engine.finishPack(loader) };
 }
 
 /**

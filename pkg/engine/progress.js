@@ -40,6 +40,21 @@ export class ProgressReporter {
     return value;
   }
 
+  /**
+   * A phase of many steps.
+   *
+   * @param {'gpu'} phase
+   * @param {number} count
+   * @param {(index: number) => Promise<unknown>} work
+   */
+  async steps(phase, count, work) {
+    this.#emit({ phase, loaded: 0, total: count });
+    for (let index = 0; index < count; index += 1) {
+      await work(index);
+      this.#emit({ phase, loaded: index + 1, total: count });
+    }
+  }
+
   /** @param {number | null} total Bytes to expect. */
   start(total) {
     this.#total = total;

@@ -37,12 +37,12 @@ export interface AdapterFile {
 }
 
 /** How far a message has come that is classified in steps. */
-export type Step = { state: 'running' } | { state: 'held' } | { state: 'done'; result: ClassifyResult };
+export type Step = { state: 'running' } | { state: 'waiting' } | { state: 'held' } | { state: 'done'; result: ClassifyResult };
 
 export interface Classifier {
   classify(text: string, options?: EngineOptions): ClassifyResult;
-  /** Begins a message that is being typed, ending what was under way: `score` it, or make ready what that takes. */
-  begin(text: string, score: boolean, thresholds: Float32Array): Step;
+  /** Begins a message, ending what was under way: make ready what scoring it takes, or score it, with `token_confidence` or without. */
+  begin(text: string, goal: 'hold' | 'score' | 'score in full', thresholds: Float32Array): Step;
   /** The next few milliseconds of it. */
   advance(): Step;
   /** Forgets what was held of messages. */
@@ -53,9 +53,11 @@ export interface Classifier {
    * Contents of the files in the order of `adapter_files`; `given` is a configuration for an adapter without the first.
    * Everything is as it was after an error.
    */
-  set_adapter(intent: string | undefined, config: string, tensors: Uint8Array, given: string | undefined, forced: boolean): void;
-  remove_adapter(): void;
-  info(): Omit<ModelInfo, 'reason' | 'wasmMemoryBytes' | 'maxMessageChars'>;
+  begin_adapter(intent: string | undefined, config: string, tensors: Uint8Array, given: string | undefined, forced: boolean): void;
+  begin_removal(): void;
+  /** The next step of either; `held` when the adapter is there, or gone. */
+  advance_adapter(): Step;
+  info(): Omit<ModelInfo, 'gpu' | 'reason' | 'wasmMemoryBytes' | 'maxMessageChars'>;
   free(): void;
 }
 
@@ -76,6 +78,32 @@ export interface ThreadsModule extends WasmModule {
   turn_address(): number;
   /** Says that the calling Worker broke off. */
   break_off(): void;
+}
+
+/** A classifier of the build with WebGPU. */
+export interface GpuClassifier extends Classifier {
+  /** Resolves when a step that said `waiting` can go on. */
+  answered(): Promise<void>;
+}
+
+/** A device that models can be loaded onto. */
+export interface Gpu {
+  compile(index: number): void;
+  model_loader(fileName: string, totalBytes?: number, configJson?: string): ModelLoader;
+  pack_loader(manifest: Uint8Array): PackLoader;
+  /** Makes the device unusable, for tests. */
+  lose(): void;
+}
+
+/** What the build with WebGPU has besides. */
+export interface GpuModule extends WasmModule {
+  Gpu: {
+    open(): Promise<Gpu>;
+    /** How many shaders there are to compile. */
+    shaders(): number;
+    /** As the loader's own `finish`, waiting for the device. */
+    finish(loader: PackLoader): Promise<Classifier>;
+  };
 }
 
 export interface WasmModule {

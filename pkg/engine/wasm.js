@@ -51,9 +51,21 @@ export async function startWasm(wanted) {
 }
 
 /**
+ * The build with WebGPU, which has neither threads nor relaxed SIMD: it leaves little to the CPU.
+ *
+ * @returns {Promise<{ exports: import('./wasm-module.d.ts').GpuModule, memory: WebAssembly.Memory }>}
+ * @throws {IntentError} `network`, `worker_failed`
+ */
+export async function startGpuWasm() {
+  const [module, exports] = await Promise.all([compile(BUILDS.webgpu.module().href), BUILDS.webgpu.bindings()]);
+  const { memory } = await exports.default({ module_or_path: module });
+  return { exports, memory };
+}
+
+/**
  * @param {boolean} relaxed
  * @param {boolean} threads
- * @returns {BuildName}
+ * @returns {Exclude<BuildName, 'webgpu'>}
  */
 function nameOf(relaxed, threads) {
   const kernels = relaxed ? 'relaxed-simd' : 'simd128';

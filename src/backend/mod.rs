@@ -1,14 +1,20 @@
 //! Where tensors live and what can be done with them.
 //!
 //! A model's forward pass is written once, in the coarse operations of [`Backend`]; a backend knows slices and
-//! shapes and nothing of the model.
+//! shapes and nothing of the model. What a device computes comes back at one place, [`Backend::read`], which begins the
+//! transfer, and [`Backend::take`], which ends it: at once on the CPU, and on a device wherever one may wait for it. In a
+//! browser nobody may, so there a pass goes on when a [`Signal`] says so.
 
 pub mod cpu;
+#[cfg(feature = "webgpu")]
+pub mod gpu;
+mod signal;
 
 use std::ops::Range;
 
-use crate::Result;
 use crate::quant::QuantMatrix;
+use crate::{IntentError, Result};
+pub use signal::Signal;
 
 /// Key slots that one query row may attend to: ascending, apart. Slots are counted in the order in which rows
 /// were appended to the cache, which in a tree is not the order of positions.
@@ -54,6 +60,30 @@ impl RopeTable {
     }
 }
 
+/// What has become of values on their way back.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Taken {
+    /// Here they are.
+    Values(Vec<f32>),
+    /// They are there when the signal says so.
+    Later(Signal),
+}
+
+impl Taken {
+    /// The values, for callers that can't come back later.
+    ///
+    /// # Errors
+    /// `unavailable` where they are not there yet, as in a browser with a device's.
+    pub fn now(self) -> Result<Vec<f32>> {
+        match self {
+            Self::Values(values) => Ok(values),
+            Self::Later(_) => Err(IntentError::Unavailable(
+                "this backend answers later: it has to be asked in steps".to_owned(),
+            )),
+        }
+    }
+}
+
 /// Operations of a transformer's forward pass. Activations are f32, `[rows, cols]`, row-major.
 pub trait Backend {
     /// Activations.
@@ -66,6 +96,12 @@ pub trait Backend {
     type KvLayer;
     /// A low-rank path beside a weight matrix.
     type LowRank;
+    /// Rotary angles of a batch.
+    type Angles;
+    /// What the rows of a batch see.
+    type Mask;
+    /// Values on their way back.
+    type Reading;
 
     /// Name as results report it, with the instruction set.
     fn name(&self) -> String;
@@ -87,11 +123,44 @@ pub trait Backend {
     /// # Errors
     /// `out_of_memory`.
     fn tensor(&self, rows: usize, cols: usize, values: Vec<f32>) -> Result<Self::Tensor>;
-    /// Brings activations back, `[rows, cols]` row-major.
+    /// Takes rotary angles over.
+    ///
+    /// # Errors
+    /// `out_of_memory`.
+    fn angles(&self, table: RopeTable) -> Result<Self::Angles>;
+    /// Takes over what each row sees.
+    ///
+    /// # Errors
+    /// `out_of_memory`.
+    fn mask(&self, rows: Vec<Visible>) -> Result<Self::Mask>;
+    /// Begins to bring activations back, `[rows, cols]` row-major.
     ///
     /// # Errors
     /// Where the device failed.
-    fn read(&self, x: &Self::Tensor) -> Result<Vec<f32>>;
+    fn read(&self, x: &Self::Tensor) -> Result<Self::Reading>;
+    /// Goes on with it. Values are handed out once.
+    ///
+    /// # Errors
+    /// `device_lost`, `out_of_memory`, `inference`: where anything failed since the last time.
+    fn take(&self, reading: &mut Self::Reading) -> Result<Taken>;
+
+    /// Whether activations are rounded as the kernels of [`quant`](crate::quant) do, and added in their order: what golden
+    /// answers are made with.
+    fn is_golden_order(&self) -> bool;
+
+    /// Whether weights are to be handed over as they arrive, because they end up elsewhere than in the host's memory.
+    fn takes_early(&self) -> bool {
+        false
+    }
+
+    /// The same backend for a model that is small enough to be kept in whatever form is fastest.
+    #[must_use]
+    fn for_small_model(self) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
 
     /// `x w^T (+ bias)`: `[m, in]` times `[out, in]` gives `[m, out]`.
     fn linear(&self, x: &Self::Tensor, w: &Self::Matrix, bias: Option<&Self::Vector>) -> Self::Tensor {
@@ -123,7 +192,7 @@ pub trait Backend {
         eps: f32,
     ) -> Self::Tensor;
     /// Rotates each head of `x` (`[rows, n * head dim]`), pairing value `i` with `i + dim / 2` (the NeoX order).
-    fn rope(&self, x: &mut Self::Tensor, table: &RopeTable);
+    fn rope(&self, x: &mut Self::Tensor, angles: &Self::Angles);
     /// `silu(gate) * up`, elementwise, into `gate` (Shazeer 2020, arXiv 2002.05202).
     fn silu_mul(&self, gate: &mut Self::Tensor, up: &Self::Tensor);
     /// `x / 2 * (1 + erf(x / sqrt(2)))`, elementwise (Hendrycks and Gimpel 2016, arXiv 1606.08415), to an absolute error
@@ -150,7 +219,7 @@ pub trait Backend {
         &self,
         q: &Self::Tensor,
         layer: &Self::KvLayer,
-        visible: &[Visible],
+        mask: &Self::Mask,
         heads: Heads,
     ) -> Self::Tensor;
 }

@@ -4,6 +4,7 @@ use web_time::Instant;
 
 use super::{Cascade, StageReading, is_final, milliseconds};
 use crate::Result;
+use crate::backend::Signal;
 use crate::classifier::{Classification, Step};
 use crate::scoring::Goal;
 
@@ -17,6 +18,8 @@ pub(super) struct Typing {
     readings: Vec<StageReading>,
     /// Milliseconds that the stage has worked so far.
     ms: f64,
+    /// Since when a device is waited for, which counts too.
+    waiting: Option<Instant>,
 }
 
 /// How far a message has come.
@@ -24,6 +27,8 @@ pub(super) struct Typing {
 pub enum TypingStep {
     /// There is more to do.
     Running,
+    /// There is more to do when the signal says so.
+    Waiting(Signal),
     /// All that can be done before the message is scored is done; or nothing is under way.
     Held,
     /// The result, whose time is that of the steps.
@@ -40,7 +45,8 @@ impl Cascade {
     pub fn begin(&mut self, text: &str, goal: Goal, thresholds: &[f32]) -> Result<TypingStep> {
         self.typing = None;
         let thresholds = self.thresholds(thresholds)?;
-        let typing = Typing { text: text.to_owned(), goal, thresholds, readings: Vec::new(), ms: 0.0 };
+        let typing =
+            Typing { text: text.to_owned(), goal, thresholds, readings: Vec::new(), ms: 0.0, waiting: None };
         self.ask(typing)
     }
 
@@ -50,10 +56,16 @@ impl Cascade {
     /// None but those of [`begin`](Self::begin), which has let the message pass.
     pub fn advance(&mut self) -> Result<TypingStep> {
         let Some(mut typing) = self.typing.take() else { return Ok(TypingStep::Held) };
-        let start = Instant::now();
+        let start = typing.waiting.take().unwrap_or_else(Instant::now);
         let step = self.stage_mut(typing.readings.len()).advance();
         typing.ms += milliseconds(start);
         self.take_step(typing, step)
+    }
+
+    /// What the last step waits for, where it does.
+    #[must_use]
+    pub fn waiting(&self) -> Option<Signal> {
+        self.waiting.clone()
     }
 
     /// Ends what is under way; every stage forgets all messages.
@@ -80,6 +92,12 @@ impl Cascade {
             Step::Running => {
                 self.typing = Some(typing);
                 Ok(TypingStep::Running)
+            }
+            Step::Waiting(signal) => {
+                typing.waiting = Some(Instant::now());
+                self.waiting = Some(signal.clone());
+                self.typing = Some(typing);
+                Ok(TypingStep::Waiting(signal))
             }
             Step::Held => Ok(TypingStep::Held),
             Step::Read(reading) => {

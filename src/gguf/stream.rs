@@ -110,6 +110,13 @@ impl GgufStream {
         }
     }
 
+    /// Hands out what is complete of the layers' matrices, which are then no part of the [`Gguf`]: a device can take them
+    /// while the others arrive.
+    pub fn take_layers(&mut self) -> Vec<(String, QuantMatrix)> {
+        let State::Tensors(filling) = &mut self.state else { return Vec::new() };
+        filling.done.extract_if(|name, matrix| name.starts_with("blk.") && matrix.rows() > 1).collect()
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors

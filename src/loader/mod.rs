@@ -1,10 +1,12 @@
 //! From the bytes of a model file, or of a pack, to a classifier.
 
+mod golden;
 mod pack;
 mod qwen;
 
-pub use pack::PackLoader;
+pub use pack::{Checked, GoldenCheck, PackLoader};
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -15,12 +17,13 @@ use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::classifier::{Classifier, LabelModel, ModelInfo};
 use crate::encoder::Encoder;
-use crate::gguf::{Gguf, GgufStream};
+use crate::gguf::GgufStream;
 use crate::model::Architecture;
 use crate::model::bert::{Bert, BertConfig};
-use crate::model::qwen2::{Qwen2, Qwen2Config};
+use crate::model::qwen2::{Qwen2, Qwen2Config, Weights};
 use crate::pack::IntentConfig;
 use crate::pack::manifest::hex;
+use crate::quant::QuantMatrix;
 use crate::scoring::Scorer;
 use crate::tokenizer::{Tokenizer, WordPiece};
 use crate::{IntentError, Result};
@@ -30,18 +33,36 @@ use qwen::QwenModel;
 const CHUNK: usize = 1 << 20;
 
 /// Builds a classifier from the bytes of a GGUF file as they arrive, in order, in chunks of any size.
-pub struct Loader {
+pub struct Loader<B: Backend = Cpu> {
     stream: GgufStream,
     config: IntentConfig,
     architecture: Option<Architecture>,
     /// Name of the stage and the architecture that a pack promises.
     promised: Option<(String, String)>,
-    backend: Cpu,
+    backend: B,
+    /// Matrices of a decoder's layers, which the backend has as soon as they are complete: the host need never hold them
+    /// all beside a device.
+    early: HashMap<String, B::Matrix>,
+    counts: Counts,
     /// Of all bytes so far, where adapters are to be compared with them.
     hash: Option<Sha256>,
 }
 
-impl Loader {
+/// Sums over tensors.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    parameters: u64,
+    bytes: u64,
+}
+
+impl Counts {
+    fn add(&mut self, tensor: &QuantMatrix) {
+        self.parameters += tensor.rows() as u64 * tensor.cols() as u64;
+        self.bytes += tensor.bytes() as u64;
+    }
+}
+
+impl Loader<Cpu> {
     /// `file` names the file in errors; `total` is its length where known.
     ///
     /// # Errors
@@ -54,26 +75,16 @@ impl Loader {
             architecture: None,
             promised: None,
             backend: Cpu::default(),
+            early: HashMap::new(),
+            counts: Counts::default(),
             hash: None,
         })
-    }
-
-    /// Calls the stage `stage` and refuses files of another architecture.
-    #[must_use]
-    pub fn named(self, stage: &str, architecture: &str) -> Self {
-        Self { promised: Some((stage.to_owned(), architecture.to_owned())), ..self }
     }
 
     /// Builds the model on [`Cpu::exact`].
     #[must_use]
     pub fn exact(self) -> Self {
-        Self { backend: Cpu::exact(), ..self }
-    }
-
-    /// Takes the digest of the bytes that follow, so that adapters can be told whether they are for this base.
-    #[must_use]
-    pub fn digested(self) -> Self {
-        Self { hash: Some(Sha256::new()), ..self }
+        self.on(Cpu::exact())
     }
 
     /// Reads a whole file.
@@ -98,6 +109,27 @@ impl Loader {
         loader.push_file(path)?;
         Ok(loader)
     }
+}
+
+impl<B: Backend> Loader<B> {
+    /// Builds the model on another backend. One that has taken weights over already keeps them, and the model can't be built.
+    #[must_use]
+    pub fn on<C: Backend>(self, backend: C) -> Loader<C> {
+        let Self { stream, config, architecture, promised, backend: _, early: _, counts, hash } = self;
+        Loader { stream, config, architecture, promised, backend, early: HashMap::new(), counts, hash }
+    }
+
+    /// Calls the stage `stage` and refuses files of another architecture.
+    #[must_use]
+    pub fn named(self, stage: &str, architecture: &str) -> Self {
+        Self { promised: Some((stage.to_owned(), architecture.to_owned())), ..self }
+    }
+
+    /// Takes the digest of the bytes that follow, so that adapters can be told whether they are for this base.
+    #[must_use]
+    pub fn digested(self) -> Self {
+        Self { hash: Some(Sha256::new()), ..self }
+    }
 
     /// Takes the bytes of a file.
     ///
@@ -120,6 +152,18 @@ impl Loader {
             }
             self.stream.push(piece)?;
             self.check_header()?;
+            self.hand_over()?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        if !self.backend.takes_early() || !matches!(self.architecture, Some(Architecture::Qwen2(_))) {
+            return Ok(());
+        }
+        for (name, matrix) in self.stream.take_layers() {
+            self.counts.add(&matrix);
+            self.early.insert(name, self.backend.matrix(matrix)?);
         }
         Ok(())
     }
@@ -143,13 +187,17 @@ impl Loader {
     ///
     /// # Errors
     /// `truncated`, and every error of building the parts.
-    pub fn finish(self) -> Result<Classifier> {
+    pub fn finish(self) -> Result<Classifier>
+    where
+        Encoder<B>: Send + 'static,
+        Scorer<B>: Send + 'static,
+    {
         let config = self.config.clone();
         let digest = self.hash.clone().map(|hash| hex(&hash.finalize()));
         let model: Box<dyn LabelModel + Send> = match self.parts()? {
             (Architecture::Qwen2(sizes), parts) => {
                 let (scorer, info) = parts.scorer(sizes)?;
-                Box::new(QwenModel { scorer, info, digest })
+                Box::new(QwenModel::new(scorer, info, digest))
             }
             (Architecture::Bert(sizes), parts) => Box::new(parts.encoder(sizes)?),
         };
@@ -161,7 +209,7 @@ impl Loader {
     ///
     /// # Errors
     /// As [`finish`](Self::finish), and `unavailable` for other models.
-    pub fn finish_scorer(self) -> Result<(Scorer<Cpu>, ModelInfo)> {
+    pub fn finish_scorer(self) -> Result<(Scorer<B>, ModelInfo)> {
         match self.parts()? {
             (Architecture::Qwen2(sizes), parts) => parts.scorer(sizes),
             (Architecture::Bert(_), _) => {
@@ -174,7 +222,7 @@ impl Loader {
     ///
     /// # Errors
     /// As [`finish`](Self::finish), and `unavailable` for other models.
-    pub fn finish_encoder(self) -> Result<Encoder<Cpu>> {
+    pub fn finish_encoder(self) -> Result<Encoder<B>> {
         match self.parts()? {
             (Architecture::Bert(sizes), parts) => parts.encoder(sizes),
             (Architecture::Qwen2(_), _) => {
@@ -183,7 +231,7 @@ impl Loader {
         }
     }
 
-    fn parts(mut self) -> Result<(Architecture, Parts)> {
+    fn parts(mut self) -> Result<(Architecture, Parts<B>)> {
         self.stream.end()?;
         self.check_header()?;
         let gguf = self.stream.finish()?;
@@ -191,7 +239,10 @@ impl Loader {
             return Err(gguf.metadata.invalid("header", "was not read"));
         };
         let stage = self.promised.map_or_else(|| architecture.name().to_owned(), |(stage, _)| stage);
-        Ok((architecture, Parts { gguf, stage, backend: self.backend, config: self.config }))
+        let mut counts = self.counts;
+        gguf.tensors.values().for_each(|tensor| counts.add(tensor));
+        let Self { backend, config, early, .. } = self;
+        Ok((architecture, Parts { weights: Weights { gguf, early }, counts, stage, backend, config }))
     }
 }
 
@@ -221,39 +272,39 @@ fn check_config(architecture: &Architecture, file: &str, config: &IntentConfig) 
 }
 
 /// What a model is built from.
-struct Parts {
-    gguf: Gguf,
+struct Parts<B: Backend> {
+    weights: Weights<B>,
+    counts: Counts,
     stage: String,
-    backend: Cpu,
+    backend: B,
     config: IntentConfig,
 }
 
-impl Parts {
-    fn scorer(mut self, sizes: Qwen2Config) -> Result<(Scorer<Cpu>, ModelInfo)> {
-        let tokenizer = Tokenizer::from_metadata(&self.gguf.metadata)?;
+impl<B: Backend> Parts<B> {
+    fn scorer(self, sizes: Qwen2Config) -> Result<(Scorer<B>, ModelInfo)> {
+        let tokenizer = Tokenizer::from_metadata(&self.weights.gguf.metadata)?;
         let mut info = self.describe("qwen2");
-        let scorer = Scorer::new(Qwen2::new(self.backend, sizes, &mut self.gguf)?, tokenizer, &self.config)?;
+        let scorer = Scorer::new(Qwen2::new(self.backend, sizes, self.weights)?, tokenizer, &self.config)?;
         info.prefix_tokens = scorer.prompt().prefix.len();
         Ok((scorer, info))
     }
 
-    fn encoder(mut self, sizes: BertConfig) -> Result<Encoder<Cpu>> {
-        let tokenizer = WordPiece::from_metadata(&self.gguf.metadata)?;
+    fn encoder(mut self, sizes: BertConfig) -> Result<Encoder<B>> {
+        let tokenizer = WordPiece::from_metadata(&self.weights.gguf.metadata)?;
         let info = self.describe("bert");
         // Encoders are small: room is cheaper than decoding the weights for each message.
-        let model = Bert::new(self.backend.tiled(), sizes, &mut self.gguf)?;
+        let model = Bert::new(self.backend.for_small_model(), sizes, &mut self.weights.gguf)?;
         Ok(Encoder::new(model, tokenizer, info))
     }
 
     fn describe(&self, architecture: &str) -> ModelInfo {
-        let tensors = || self.gguf.tensors.values();
         ModelInfo {
             stage: self.stage.clone(),
             architecture: architecture.to_owned(),
             backend: self.backend.name(),
             threads: self.backend.threads(),
-            parameters: tensors().map(|t| t.rows() as u64 * t.cols() as u64).sum(),
-            weight_bytes: tensors().map(|t| t.bytes() as u64).sum(),
+            parameters: self.counts.parameters,
+            weight_bytes: self.counts.bytes,
             prefix_tokens: 0,
         }
     }

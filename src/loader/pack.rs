@@ -6,26 +6,29 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::golden::Questions;
 use super::{Loader, read_chunks};
-use crate::classifier::{Classifier, Reading};
+use crate::backend::cpu::Cpu;
+use crate::backend::{Backend, Signal, Taken};
+use crate::classifier::{Classifier, Reading, Step};
+use crate::encoder::Encoder;
 use crate::pack::Manifest;
-use crate::pack::manifest::{GoldenVector, MANIFEST, MAX_MANIFEST_BYTES, PackFile, hex, sha256};
+use crate::pack::manifest::{MANIFEST, MAX_MANIFEST_BYTES, PackFile, hex, sha256};
+use crate::scoring::{Goal, Progress, Scorer};
 use crate::{IntentError, Result};
 
 /// Builds a classifier from a manifest and the bytes of its files as they arrive, in order, in chunks of any size.
-pub struct PackLoader {
+pub struct PackLoader<B: Backend = Cpu> {
     manifest: Manifest,
     identity: String,
-    loader: Loader,
+    loader: Loader<B>,
     /// Index of the file that is arriving, and what has arrived of it.
     file: usize,
     received: u64,
     hash: Sha256,
-    /// Whether the backend adds in the order of this engine's kernels and rounds as they do.
-    same_order: bool,
 }
 
-impl PackLoader {
+impl PackLoader<Cpu> {
     /// Reads the manifest, `pack.json`.
     ///
     /// # Errors
@@ -35,7 +38,7 @@ impl PackLoader {
         let loader = Loader::new(&manifest.name, Some(manifest.total_bytes()), manifest.config.clone())?
             .named(&manifest.name, &manifest.architecture);
         let identity = sha256(pack_json);
-        Ok(Self { manifest, identity, loader, file: 0, received: 0, hash: Sha256::new(), same_order: true })
+        Ok(Self { manifest, identity, loader, file: 0, received: 0, hash: Sha256::new() })
     }
 
     /// Reads a whole pack from its folder.
@@ -65,7 +68,16 @@ impl PackLoader {
     /// rounded activations: it is held to the tolerance of other arithmetic.
     #[must_use]
     pub fn exact(self) -> Self {
-        Self { loader: self.loader.exact(), same_order: false, ..self }
+        self.on(Cpu::exact())
+    }
+}
+
+impl<B: Backend> PackLoader<B> {
+    /// Builds the model on another backend, which is held to the tolerance for its arithmetic; as [`Loader::on`].
+    #[must_use]
+    pub fn on<C: Backend>(self, backend: C) -> PackLoader<C> {
+        let Self { manifest, identity, loader, file, received, hash } = self;
+        PackLoader { manifest, identity, loader: loader.on(backend), file, received, hash }
     }
 
     /// The manifest.
@@ -116,14 +128,101 @@ impl PackLoader {
     /// # Errors
     /// `invalid_pack` where bytes are missing, `golden_mismatch` where an answer is not the manifest's, and as
     /// [`Loader::finish`].
-    pub fn finish(self) -> Result<Classifier> {
+    pub fn finish(self) -> Result<Classifier>
+    where
+        Encoder<B>: Send + 'static,
+        Scorer<B>: Send + 'static,
+    {
+        self.finish_unchecked()?.now()
+    }
+
+    /// Ends the pack and builds the model, but leaves it to the caller to have the questions asked.
+    ///
+    /// # Errors
+    /// `invalid_pack` where bytes are missing, and as [`Loader::finish`].
+    pub fn finish_unchecked(self) -> Result<GoldenCheck>
+    where
+        Encoder<B>: Send + 'static,
+        Scorer<B>: Send + 'static,
+    {
         if let Some(due) = self.manifest.files.get(self.file) {
             let detail = format!("ends at byte {} of {}", self.received, due.bytes);
             return Err(IntentError::pack(&due.path, detail));
         }
-        let mut classifier = self.loader.finish()?;
-        check_golden(&mut classifier, &self.manifest, self.same_order)?;
-        Ok(classifier)
+        let same_order = self.loader.backend.is_golden_order();
+        let classifier = self.loader.finish()?;
+        let questions =
+            Questions::new(self.manifest.golden, format!("pack {}", self.manifest.name), same_order);
+        Ok(GoldenCheck { classifier: Some(classifier), questions })
+    }
+}
+
+/// A model that must answer as its manifest says before it may run: the golden questions, in steps.
+pub struct GoldenCheck {
+    /// Nothing when it has been handed out.
+    classifier: Option<Classifier>,
+    questions: Questions,
+}
+
+/// How far a check has come.
+pub enum Checked {
+    /// There is more to do.
+    Running,
+    /// There is more to do when the signal says so.
+    Waiting(Signal),
+    /// Every answer is right.
+    Passed(Box<Classifier>),
+}
+
+impl GoldenCheck {
+    /// Does all steps.
+    ///
+    /// # Errors
+    /// `golden_mismatch`, and `unavailable` where a device's answers can't be waited for.
+    pub fn now(mut self) -> Result<Classifier> {
+        loop {
+            match self.advance()? {
+                Checked::Running => {}
+                Checked::Waiting(signal) => Taken::Later(signal).now().map(|_| ())?,
+                Checked::Passed(classifier) => return Ok(*classifier),
+            }
+        }
+    }
+
+    /// Does the next step.
+    ///
+    /// # Errors
+    /// `golden_mismatch`.
+    pub fn advance(&mut self) -> Result<Checked> {
+        let Some(mut classifier) = self.classifier.take() else {
+            return Err(IntentError::Unavailable("the check is over".to_owned()));
+        };
+        let backend = classifier.info().backend.clone();
+        let progress = self.questions.advance(&backend, |text| {
+            let step =
+                text.map_or_else(|| Ok(classifier.advance()), |text| classifier.begin(text, Goal::Score))?;
+            Ok(match step {
+                Step::Running => Progress::Running,
+                Step::Waiting(signal) => Progress::Waiting(signal),
+                Step::Read(Reading::Scored { scores, .. }) => {
+                    classifier.forget();
+                    Progress::Scored(scores)
+                }
+                // Too long, or failed: no answer.
+                Step::Held | Step::Read(Reading::Unscored(_)) => Progress::Held,
+            })
+        })?;
+        Ok(match progress {
+            Progress::Held => return Ok(Checked::Passed(Box::new(classifier))),
+            Progress::Waiting(signal) => {
+                self.classifier = Some(classifier);
+                Checked::Waiting(signal)
+            }
+            Progress::Running | Progress::Scored(_) => {
+                self.classifier = Some(classifier);
+                Checked::Running
+            }
+        })
     }
 }
 
@@ -133,37 +232,4 @@ fn verify(file: &PackFile, hash: Sha256) -> Result<()> {
         return Ok(());
     }
     Err(IntentError::Checksum { file: file.path.clone(), expected: file.sha256.clone(), actual })
-}
-
-/// Whatever runs must answer as the manifest says, or it does not run.
-fn check_golden(classifier: &mut Classifier, manifest: &Manifest, same_order: bool) -> Result<()> {
-    let golden = &manifest.golden;
-    let other = golden.tolerance_other_order.unwrap_or(golden.tolerance);
-    let tolerance = if same_order { golden.tolerance } else { other };
-    for vector in &golden.vectors {
-        let difference = difference(classifier, vector)?;
-        // Also where it is not a number.
-        if !difference.is_some_and(|difference| difference <= tolerance) {
-            let off =
-                difference.map_or("no answer".to_owned(), |by| format!("a log-probability off by {by:.4}"));
-            return Err(IntentError::GoldenMismatch {
-                pack: format!("pack {}", manifest.name),
-                backend: classifier.info().backend.clone(),
-                detail: format!("{off} on {:?}; allowed are {tolerance}", vector.text),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// The largest difference between the model's log-probabilities and the golden ones; nothing where it gives none.
-fn difference(classifier: &mut Classifier, vector: &GoldenVector) -> Result<Option<f32>> {
-    let Reading::Scored { scores, .. } = classifier.read(&vector.text, false)? else { return Ok(None) };
-    let pairs = scores.log_probabilities.iter().zip(&vector.log_probabilities);
-    // Not `max`, which would drop a NaN.
-    let worst = |worst: f32, (a, b): (&f32, &f32)| {
-        let difference = (a - b).abs();
-        if worst.is_nan() || difference <= worst { worst } else { difference }
-    };
-    Ok((scores.log_probabilities.len() == vector.log_probabilities.len()).then(|| pairs.fold(0.0, worst)))
 }

@@ -1,22 +1,35 @@
 //! Qwen2 as a model that classifies, with adapters.
 
-use crate::adapter::{AdapterFiles, Intent};
-use crate::backend::cpu::Cpu;
+use super::golden::Questions;
+use crate::adapter::AdapterFiles;
+use crate::backend::Backend;
 use crate::classifier::{LabelModel, ModelInfo};
 use crate::message::Message;
 use crate::pack::IntentConfig;
-use crate::scoring::{Goal, Progress, Scorer, Scores};
+use crate::scoring::{Before, Goal, Progress, Scorer, Scores};
 use crate::{IntentError, Result};
 
 /// A scorer as a [`LabelModel`].
-pub(super) struct QwenModel {
-    pub(super) scorer: Scorer<Cpu>,
-    pub(super) info: ModelInfo,
+pub(super) struct QwenModel<B: Backend> {
+    scorer: Scorer<B>,
+    info: ModelInfo,
     /// SHA-256 of the file, where it was taken.
-    pub(super) digest: Option<String>,
+    digest: Option<String>,
+    trial: Option<Trial<B>>,
 }
 
-impl LabelModel for QwenModel {
+impl<B: Backend> QwenModel<B> {
+    pub(super) fn new(scorer: Scorer<B>, info: ModelInfo, digest: Option<String>) -> Self {
+        Self { scorer, info, digest, trial: None }
+    }
+
+    /// Takes an adapter away that has not proved itself yet.
+    fn end_trial(&mut self) -> Result<()> {
+        self.trial.take().map_or(Ok(()), |trial| self.scorer.restore(trial.before))
+    }
+}
+
+impl<B: Backend> LabelModel for QwenModel<B> {
     fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
         self.scorer.score(text, token_confidence)
     }
@@ -41,7 +54,7 @@ impl LabelModel for QwenModel {
         &self.info
     }
 
-    fn set_adapter(
+    fn begin_adapter(
         &mut self,
         adapter: Option<&AdapterFiles>,
         config: &IntentConfig,
@@ -63,36 +76,47 @@ impl LabelModel for QwenModel {
             Some(Err(_)) | None => None,
         };
         let paths = adapter.map(|files| files.adapter(sizes)).transpose()?;
-        let backend = &self.info.backend;
-        self.scorer.set_adapter(paths.as_ref(), config, |scorer| match promised {
-            Some(intent) => check_golden(scorer, intent, backend),
-            None => Ok(()),
-        })?;
-        self.info.prefix_tokens = self.scorer.prompt().prefix.len();
+        let same_order = self.scorer.model().backend().is_golden_order();
+        let questions = promised.map(|intent| {
+            let of = format!("adapter for {}", intent.base.name);
+            Questions::new(intent.golden.clone(), of, same_order)
+        });
+        self.end_trial()?;
+        let before = self.scorer.set_adapter(paths.as_ref(), config)?;
+        self.trial = questions.map(|questions| Trial { before, questions });
         Ok(())
+    }
+
+    fn advance_adapter(&mut self) -> Result<Progress> {
+        let Some(mut trial) = self.trial.take() else {
+            self.info.prefix_tokens = self.scorer.prompt().prefix.len();
+            return Ok(Progress::Held);
+        };
+        let scorer = &mut self.scorer;
+        let progress = trial.questions.advance(&self.info.backend, |text| match text.map(Message::new) {
+            None => scorer.advance(),
+            Some(Err(error)) => Err(error),
+            Some(Ok(Message::TooLong)) => Ok(Progress::Held),
+            Some(Ok(Message::Text(text))) => {
+                // Nothing of the question before it.
+                scorer.forget();
+                scorer.begin(&text, Goal::Score).map(|()| Progress::Running)
+            }
+        });
+        match progress {
+            Ok(Progress::Held) => {
+                self.scorer.forget();
+                self.info.prefix_tokens = self.scorer.prompt().prefix.len();
+            }
+            Ok(_) => self.trial = Some(trial),
+            Err(_) => self.scorer.restore(trial.before)?,
+        }
+        progress
     }
 }
 
-fn check_golden(scorer: &mut Scorer<Cpu>, intent: &Intent, backend: &str) -> Result<()> {
-    let golden = &intent.golden;
-    for vector in &golden.vectors {
-        let mismatch = |found: String| IntentError::GoldenMismatch {
-            pack: format!("adapter for {}", intent.base.name),
-            backend: backend.to_owned(),
-            detail: format!("{found} on {:?}; off by {} is allowed", vector.text, golden.tolerance),
-        };
-        let Message::Text(text) = Message::new(&vector.text)? else {
-            return Err(mismatch("no answer".to_owned()));
-        };
-        let scores = scorer.score(&text, false)?;
-        let pairs = scores.log_probabilities.iter().zip(&vector.log_probabilities);
-        let is_off = |(a, b): &(&f32, &f32)| {
-            let off = (*a - *b).abs();
-            off.is_nan() || off > golden.tolerance
-        };
-        if let Some((ours, theirs)) = pairs.into_iter().find(is_off) {
-            return Err(mismatch(format!("log-probability {ours:.4} for {theirs:.4}")));
-        }
-    }
-    Ok(())
+/// An adapter that must prove itself.
+struct Trial<B: Backend> {
+    before: Before<B>,
+    questions: Questions,
 }

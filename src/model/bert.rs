@@ -5,7 +5,7 @@
 //! counts in the mean, `[CLS]` and `[SEP]` too; the mean is not normalised. Files follow llama.cpp's converter
 //! (`bert.*` keys and tensor names); the head is `cls.output`, its labels are `bert.classifier.output_labels`.
 
-use crate::backend::{Backend, Heads, Visible};
+use crate::backend::{Backend, Heads, Taken, causal};
 use crate::gguf::{Gguf, Header, Metadata};
 use crate::model::{Expected, TokenId, check_tensors};
 use crate::profile::{self, Part};
@@ -263,11 +263,28 @@ impl<B: Backend> Bert<B> {
     /// # Errors
     /// `inference` where the tokens do not fit the model, `out_of_memory`.
     pub fn forward(&self, workspace: &mut B::KvLayer, tokens: &[TokenId]) -> Result<Vec<f32>> {
+        let mut reading = self.begin(workspace, tokens)?;
+        self.take(&mut reading)?.now()
+    }
+
+    /// The first half of [`forward`](Self::forward): asks everything of the backend.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn begin(&self, workspace: &mut B::KvLayer, tokens: &[TokenId]) -> Result<B::Reading> {
         let b = &self.backend;
         let hidden = self.hidden(workspace, tokens)?;
         profile::measure(Part::Head, || {
             b.read(&b.linear(&b.mean_rows(&hidden), &self.head.weight, Some(&self.head.bias)))
         })
+    }
+
+    /// The second half: the logits, where they are there.
+    ///
+    /// # Errors
+    /// As [`Backend::take`].
+    pub fn take(&self, reading: &mut B::Reading) -> Result<Taken> {
+        self.backend.take(reading)
     }
 
     /// The mean of the last layer's rows, `[hidden]`: the sentence's vector, before the head.
@@ -276,7 +293,8 @@ impl<B: Backend> Bert<B> {
     /// As [`forward`](Self::forward).
     pub fn pooled(&self, workspace: &mut B::KvLayer, tokens: &[TokenId]) -> Result<Vec<f32>> {
         let hidden = self.hidden(workspace, tokens)?;
-        self.backend.read(&self.backend.mean_rows(&hidden))
+        let mut reading = self.backend.read(&self.backend.mean_rows(&hidden))?;
+        self.take(&mut reading)?.now()
     }
 
     /// The last layer's rows, `[tokens, hidden]`.
@@ -286,9 +304,10 @@ impl<B: Backend> Bert<B> {
         let embedded = profile::measure(Part::Embed, || self.embed(tokens));
         let embedded = b.tensor(tokens.len(), config.hidden, embedded)?;
         let mut x = self.norm(&embedded, &self.embedding_norm);
-        let visible: Vec<Visible> = vec![std::iter::once(0..tokens.len()).collect(); tokens.len()];
+        // Attention in both directions.
+        let mask = b.mask(vec![causal(tokens.len()); tokens.len()])?;
         for layer in &self.layers {
-            let mut attended = self.attention(layer, workspace, &x, &visible)?;
+            let mut attended = self.attention(layer, workspace, &x, &mask)?;
             x = self.add_and_norm(&mut attended, &x, &layer.attn_norm);
             let mut inner = self.linear(Part::Up, &x, &layer.up);
             profile::measure(Part::Elementwise, || b.gelu(&mut inner));
@@ -336,7 +355,7 @@ impl<B: Backend> Bert<B> {
         layer: &Layer<B>,
         workspace: &mut B::KvLayer,
         x: &B::Tensor,
-        visible: &[Visible],
+        mask: &B::Mask,
     ) -> Result<B::Tensor> {
         let b = &self.backend;
         let parts = [&layer.q, &layer.k, &layer.v].map(|linear| (&linear.weight, Some(&linear.bias)));
@@ -344,7 +363,7 @@ impl<B: Backend> Bert<B> {
         let attended = profile::measure(Part::Attention, || {
             b.kv_truncate(workspace, 0, self.config.heads);
             b.kv_append(workspace, &k, &v)?;
-            Ok(b.attention(&q, workspace, visible, self.config.heads))
+            Ok(b.attention(&q, workspace, mask, self.config.heads))
         })?;
         Ok(self.linear(Part::AttentionOutput, &attended, &layer.attn_output))
     }

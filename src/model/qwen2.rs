@@ -3,12 +3,13 @@
 
 mod pass;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use pass::Pass;
+pub use pass::{Pass, Step};
 
 use crate::adapter::{Adapter, Projection};
-use crate::backend::{Backend, Heads, RopeTable, Visible};
+use crate::backend::{Backend, Heads, Taken, Visible};
 use crate::gguf::{Gguf, Header, Metadata};
 use crate::model::{Expected, TokenId, check_tensors};
 use crate::profile::{self, Part};
@@ -243,12 +244,36 @@ pub struct Batch<'a> {
     pub outputs: &'a [usize],
 }
 
+/// Weights on their way into a model.
+pub struct Weights<B: Backend> {
+    /// What the host has of the file.
+    pub gguf: Gguf,
+    /// What the backend has taken over before.
+    pub early: HashMap<String, B::Matrix>,
+}
+
+impl<B: Backend> From<Gguf> for Weights<B> {
+    fn from(gguf: Gguf) -> Self {
+        Self { gguf, early: HashMap::new() }
+    }
+}
+
+impl<B: Backend> Weights<B> {
+    fn matrix(&mut self, backend: &B, name: &str, rows: usize, cols: usize) -> Result<B::Matrix> {
+        match self.early.remove(name) {
+            Some(matrix) => Ok(matrix),
+            None => backend.matrix(self.gguf.take(name, rows, cols)?),
+        }
+    }
+}
+
 impl<B: Backend> Qwen2<B> {
-    /// Takes the weights out of `gguf`; `config` is that of its header.
+    /// Builds the model; `config` is that of the file's header, which the weights have been checked with.
     ///
     /// # Errors
     /// `invalid_tensor`, `out_of_memory`.
-    pub fn new(backend: B, config: Qwen2Config, gguf: &mut Gguf) -> Result<Self> {
+    pub fn new(backend: B, config: Qwen2Config, mut weights: Weights<B>) -> Result<Self> {
+        let gguf = &mut weights.gguf;
         let embedding = Arc::new(gguf.take(EMBEDDING, config.vocab, config.hidden)?);
         let output = match label_tokens(&gguf.metadata, config.vocab)? {
             Some(tokens) => {
@@ -262,15 +287,15 @@ impl<B: Backend> Qwen2<B> {
         };
         let norm = backend.vector(gguf.take_vector("output_norm.weight", config.hidden)?)?;
         let layers = (0..config.layers)
-            .map(|layer| Self::layer(&backend, &config, gguf, layer))
+            .map(|layer| Self::layer(&backend, &config, &mut weights, layer))
             .collect::<Result<_>>()?;
         Ok(Self { backend, config, embedding, output, layers, paths: Paths::default(), norm })
     }
 
-    fn layer(backend: &B, config: &Qwen2Config, gguf: &mut Gguf, layer: usize) -> Result<Layer<B>> {
+    fn layer(backend: &B, config: &Qwen2Config, weights: &mut Weights<B>, layer: usize) -> Result<Layer<B>> {
         let (h, f, kv) = (config.hidden, config.feed_forward, config.kv_width());
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let mut matrix = |part: &str, rows, cols| backend.matrix(gguf.take(&name(part), rows, cols)?);
+        let mut matrix = |part: &str, rows, cols| weights.matrix(backend, &name(part), rows, cols);
         let (q, k, v) = (
             matrix("attn_q.weight", h, h)?,
             matrix("attn_k.weight", kv, h)?,
@@ -279,7 +304,7 @@ impl<B: Backend> Qwen2<B> {
         let attn_output = matrix("attn_output.weight", h, h)?;
         let (gate, up) = (matrix("ffn_gate.weight", f, h)?, matrix("ffn_up.weight", f, h)?);
         let down = matrix("ffn_down.weight", h, f)?;
-        let mut vector = |part: &str, len| backend.vector(gguf.take_vector(&name(part), len)?);
+        let mut vector = |part: &str, len| backend.vector(weights.gguf.take_vector(&name(part), len)?);
         Ok(Layer {
             attn_norm: vector("attn_norm.weight", h)?,
             q: (q, vector("attn_q.bias", h)?),
@@ -291,6 +316,12 @@ impl<B: Backend> Qwen2<B> {
             up,
             down,
         })
+    }
+
+    /// What it runs on.
+    #[must_use]
+    pub fn backend(&self) -> &B {
+        &self.backend
     }
 
     /// The model's sizes.
@@ -339,12 +370,19 @@ impl<B: Backend> Qwen2<B> {
     /// (`[outputs, hidden]`, normalised, on the host). After an error the cache is as it was before.
     ///
     /// # Errors
-    /// `inference` where the batch does not fit the model, `out_of_memory`.
+    /// `inference` where the batch does not fit the model, `out_of_memory`, `device_lost`, and `unavailable` where hidden
+    /// states are wanted of a device that can't be waited for.
     pub fn forward(&self, cache: &mut KvCache<B>, batch: &Batch<'_>) -> Result<Vec<f32>> {
+        let before = cache.slots;
         let mut pass = self.begin(cache, batch)?;
         loop {
-            if let Some(hidden) = self.advance(cache, &mut pass)? {
-                return Ok(hidden);
+            match self.advance(cache, &mut pass)? {
+                Step::Running => {}
+                Step::Done(hidden) => return Ok(hidden),
+                Step::Waiting(signal) => {
+                    self.truncate(cache, before);
+                    return Taken::Later(signal).now();
+                }
             }
         }
     }
@@ -415,20 +453,20 @@ impl<B: Backend> Qwen2<B> {
         layer: (usize, &Layer<B>),
         kv: &mut B::KvLayer,
         x: &B::Tensor,
-        table: &RopeTable,
-        visible: &[Visible],
+        angles: &B::Angles,
+        mask: &B::Mask,
     ) -> Result<B::Tensor> {
         let b = &self.backend;
         let normed = self.norm(x, &layer.1.attn_norm);
         let wanted = [Projection::Query, Projection::Key, Projection::Value];
         let [mut q, mut k, v] = self.project(layer, wanted, &normed);
         profile::measure(Part::Elementwise, || {
-            b.rope(&mut q, table);
-            b.rope(&mut k, table);
+            b.rope(&mut q, angles);
+            b.rope(&mut k, angles);
         });
         let attended = profile::measure(Part::Attention, || {
             b.kv_append(kv, &k, &v)?;
-            Ok(b.attention(&q, kv, visible, self.config.heads))
+            Ok(b.attention(&q, kv, mask, self.config.heads))
         })?;
         let [output] = self.project(layer, [Projection::Output], &attended);
         Ok(output)

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::rows::Rows;
-use super::{Scorer, Scores};
+use super::{Scorer, Scores, argmax};
 use crate::Result;
-use crate::backend::Backend;
-use crate::model::qwen2::Pass;
+use crate::backend::{Backend, Signal};
+use crate::model::qwen2::{Pass, Step};
 use crate::profile::{self, Part};
 use crate::tokenizer::TokenId;
 
@@ -22,6 +22,8 @@ pub enum Goal {
     Hold,
     /// Its scores.
     Score,
+    /// Its scores with `token_confidence`.
+    ScoreInFull,
 }
 
 /// How far a message has come.
@@ -29,6 +31,8 @@ pub enum Goal {
 pub enum Progress {
     /// There is more to do.
     Running,
+    /// All is asked of a device; there is more to do when the signal says so.
+    Waiting(Signal),
     /// Its keys and values are held; or nothing is under way.
     Held,
     /// It is scored, and its keys and values are held.
@@ -53,6 +57,9 @@ enum Rest {
     /// All of the rest and the suffix, in these rows, and the trie. Hidden states come first of the last `opening` of
     /// these rows, which predict the answer's opening and the label, then of the rows where labels part.
     Last { sequence: Range<usize>, opening: usize },
+    /// The best label's tokens but the last, in place of the trie: for `token_confidence`, whose tokens these rows predict,
+    /// behind `forced`, which `predicting` does.
+    Answer { log_probabilities: Vec<f32>, forced: Range<usize>, predicting: Vec<f32> },
 }
 
 impl<B: Backend> Scorer<B> {
@@ -60,11 +67,16 @@ impl<B: Backend> Scorer<B> {
     /// ended.
     ///
     /// # Errors
-    /// `tokenizer`; what was under way is ended all the same.
+    /// `tokenizer`, and `unavailable` for `token_confidence` of a model without the whole output matrix; what was under way
+    /// is ended all the same.
     pub fn begin(&mut self, text: &str, goal: Goal) -> Result<()> {
         self.cut_back(self.held.len());
+        let token_confidence = goal == Goal::ScoreInFull;
+        if token_confidence {
+            self.model.require_output()?;
+        }
         let tokens = profile::measure(Part::Tokenize, || self.tokenizer.encode(text))?;
-        self.start(tokens, goal, TYPING_ROWS, false);
+        self.start(tokens, goal, TYPING_ROWS, token_confidence);
         Ok(())
     }
 
@@ -86,7 +98,7 @@ impl<B: Backend> Scorer<B> {
         let Some(mut run) = self.run.take() else { return Ok(Progress::Held) };
         let result = self.step(&mut run);
         match result {
-            Ok(Progress::Running) => self.run = Some(run),
+            Ok(Progress::Running | Progress::Waiting(_)) => self.run = Some(run),
             Ok(_) => {}
             Err(_) => self.cut_back(self.held.len()),
         }
@@ -112,13 +124,20 @@ impl<B: Backend> Scorer<B> {
             run.pass = self.next_pass(run)?;
             return Ok(if run.pass.is_some() { Progress::Running } else { Progress::Held });
         };
-        let Some(hidden) = self.model.advance(&mut self.cache, pass)? else { return Ok(Progress::Running) };
+        let hidden = match self.model.advance(&mut self.cache, pass)? {
+            Step::Running => return Ok(Progress::Running),
+            Step::Waiting(signal) => return Ok(Progress::Waiting(signal)),
+            Step::Done(hidden) => hidden,
+        };
         match run.pass.take() {
             Some((_, Rest::Last { sequence, opening })) => {
-                let scores = self.scores(run, &sequence, opening, &hidden)?;
-                self.held.append(&mut run.rest);
-                self.cut_back(self.held.len());
-                Ok(Progress::Scored(scores))
+                self.partings_read(run, &sequence, opening, &hidden)
+            }
+            Some((_, Rest::Answer { log_probabilities, forced, predicting })) => {
+                let predicting = [predicting, hidden].concat();
+                let forced = &self.task.prompt.suffix[forced];
+                let confidence = self.token_confidence(&log_probabilities, forced, &predicting)?;
+                Ok(self.scored(run, log_probabilities, Some(confidence)))
             }
             Some((_, Rest::Tokens(count))) => {
                 self.held.extend(run.rest.drain(..count));
@@ -147,27 +166,46 @@ impl<B: Backend> Scorer<B> {
         Ok(Some((self.model.begin(&self.cache, &rows.batch())?, rest)))
     }
 
-    /// Scores from the hidden states of the last pass, whose rows the cache holds.
-    fn scores(
+    /// Scores from the hidden states of the last pass, whose rows the cache holds; or begins the pass over the answer.
+    fn partings_read(
         &mut self,
-        run: &Run<B>,
+        run: &mut Run<B>,
         sequence: &Range<usize>,
         opening: usize,
         hidden: &[f32],
-    ) -> Result<Scores> {
-        let (opening_hidden, parting_hidden) = hidden.split_at(opening * self.model.config().hidden);
+    ) -> Result<Progress> {
+        let (predicting, parting_hidden) = hidden.split_at(opening * self.model.config().hidden);
         let partings = profile::measure(Part::Head, || self.partings(parting_hidden))?;
         let log_probabilities = self.task.trie.label_log_probabilities(&partings);
-        let token_confidence = if run.token_confidence {
-            // The trie's rows are siblings of what follows.
-            let before = self.task.prompt.prefix.len() + self.held.len();
-            self.model.truncate(&mut self.cache, before + sequence.len());
-            let suffix = self.task.prompt.suffix.clone();
-            let forced = &suffix[suffix.len() + 1 - opening..];
-            Some(self.token_confidence(&log_probabilities, forced, opening_hidden)?)
-        } else {
-            None
+        if !run.token_confidence {
+            return Ok(self.scored(run, log_probabilities, None));
+        }
+        // The trie's rows are siblings of what follows.
+        let before = self.task.prompt.prefix.len() + self.held.len();
+        self.model.truncate(&mut self.cache, before + sequence.len());
+        let answer = &self.task.prompt.answers[argmax(&log_probabilities)];
+        let mut rows = Rows::behind(self.cache.slots());
+        let asked = rows.sequence(&answer[..answer.len() - 1]);
+        rows.ask(asked);
+        let suffix = self.task.prompt.suffix.len();
+        let rest = Rest::Answer {
+            log_probabilities,
+            forced: suffix + 1 - opening..suffix,
+            predicting: predicting.to_vec(),
         };
-        Ok(Scores { log_probabilities, token_confidence })
+        run.pass = Some((self.model.begin(&self.cache, &rows.batch())?, rest));
+        Ok(Progress::Running)
+    }
+
+    /// The end of a run: the message's rows stay in the cache.
+    fn scored(
+        &mut self,
+        run: &mut Run<B>,
+        log_probabilities: Vec<f32>,
+        token_confidence: Option<f32>,
+    ) -> Progress {
+        self.held.append(&mut run.rest);
+        self.cut_back(self.held.len());
+        Progress::Scored(Scores { log_probabilities, token_confidence })
     }
 }

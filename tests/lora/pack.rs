@@ -172,11 +172,11 @@ fn a_folder_of_the_hub_with_an_adapter_of_peft_is_packed() {
     pack(&base, Some(&files), settings("f32"), &out).unwrap();
     let mut merged = PackLoader::read_folder(&out).unwrap().exact().finish().unwrap();
 
-    let mut model = Base::read(&base).unwrap();
+    let model = Base::read(&base).unwrap();
     let adapter = files.adapter(&model.sizes).unwrap();
-    let unmerged = Qwen2::new(Cpu::exact(), model.sizes, &mut model.gguf).unwrap();
+    let unmerged = Qwen2::new(Cpu::exact(), model.sizes, model.gguf.into()).unwrap();
     let mut unmerged = Scorer::new(unmerged, model.tokenizer, files.intent_config()).unwrap();
-    unmerged.set_adapter(Some(&adapter), files.intent_config(), |_| Ok(())).unwrap();
+    unmerged.set_adapter(Some(&adapter), files.intent_config()).unwrap();
     let unmerged: Vec<f32> =
         MESSAGES.iter().flat_map(|text| unmerged.score(text, false).unwrap().log_probabilities).collect();
     let off = largest_difference(&scores(&mut merged), &unmerged);

@@ -78,7 +78,7 @@ fn sizes(model: &hub::Model) -> Qwen2Config {
 fn model(folder: &Path) -> Qwen2<Cpu> {
     let model = hub::Model::read(&base_folder(folder)).unwrap();
     let sizes = sizes(&model);
-    Qwen2::new(Cpu::exact(), sizes, &mut model.into_gguf()).unwrap()
+    Qwen2::new(Cpu::exact(), sizes, model.into_gguf().into()).unwrap()
 }
 
 pub(crate) fn files(name: &str) -> (String, Vec<u8>) {

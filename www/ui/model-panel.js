@@ -11,6 +11,7 @@ import { modelUrl, offeredModels } from './server-models.js';
 /** @type {Record<LoadProgress['phase'], string>} */
 const PHASES = {
   wasm: 'Starting the engine',
+  gpu: 'Starting the GPU',
   download: 'Reading the model',
   prepare: 'Preparing the model',
   ready: 'Ready',

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::run::{Steps, cargo, npm, run};
+use crate::run::{Steps, WEBGPU, cargo, npm, run};
 use crate::{setup, web};
 
 /// The profile of the tests, so that what both need is built once.
@@ -14,7 +14,7 @@ pub(crate) fn all() -> Result<()> {
     let mut steps = Steps::default();
     steps.run("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
     steps.run("clippy, native", || {
-        run(&mut cargo(&["clippy", "--workspace", "--all-targets", PROFILE, "--", "-D", "warnings"]))
+        run(&mut cargo(&["clippy", "--workspace", "--all-targets", PROFILE, WEBGPU, "--", "-D", "warnings"]))
     });
     steps.run("clippy, wasm32", || {
         let target = ["--target", "wasm32-unknown-unknown"];
@@ -22,11 +22,11 @@ pub(crate) fn all() -> Result<()> {
             cargo(&["clippy", "--lib", PROFILE, "-p", "relayops-intent", "-p", "relayops-wasm-tests"]);
         // Flags from the environment would replace those of .cargo/config.toml.
         clippy.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-        clippy.arg("--features=relayops-intent/relaxed-simd");
+        clippy.arg("--features=relayops-intent/relaxed-simd,relayops-intent/webgpu");
         run(clippy.args(target).args(["--", "-D", "warnings"]))
     });
     steps.run("rustdoc", || {
-        let mut doc = cargo(&["doc", "--no-deps", "--workspace", PROFILE]);
+        let mut doc = cargo(&["doc", "--no-deps", "--workspace", PROFILE, WEBGPU]);
         run(doc.env("RUSTDOCFLAGS", "-D warnings"))
     });
     steps.run("types (tsc, strict)", || {

@@ -19,6 +19,9 @@ pub(crate) fn root() -> &'static Path {
     &ROOT
 }
 
+/// The feature with which everything native is checked and tested, so that what all need is built once.
+pub(crate) const WEBGPU: &str = "--features=relayops-intent/webgpu";
+
 /// Folder of the JavaScript tests and of the tools that npm installs.
 pub(crate) fn web_tests() -> PathBuf {
     root().join("tests").join("web")

@@ -19,6 +19,7 @@ const MAC_CHROME: &str = "/Applications/Google Chrome.app/Contents/MacOS/Google 
 pub(crate) fn all() -> Result<()> {
     without_browser()?;
     let browser = chromium()?;
+    vulkan();
     eprintln!("setup: ready; browser {}", browser.display());
     Ok(())
 }
@@ -165,6 +166,29 @@ pub(crate) fn chromium() -> Result<PathBuf> {
     bail!("the browser tests need Chromium: {remedy}, or set CHROMIUM to the path of its binary")
 }
 
+/// A Vulkan driver, which runs in software where there is no GPU; installed where that can be done unasked. Without one the
+/// tests of the GPU backend fail, unless `RELAYOPS_NO_GPU=1` declares that there is none.
+pub(crate) fn vulkan() {
+    let drivers = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
+    let found =
+        drivers.iter().any(|folder| fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()));
+    if !found && is_debian() && is_root() {
+        apt_install(&["mesa-vulkan-drivers", "libvulkan1"]);
+    }
+}
+
+/// Says what went wrong and goes on: whoever needs the packages will say so.
+fn apt_install(packages: &[&str]) {
+    let installed = run(&mut command("apt-get", &["update"])).and_then(|()| {
+        let mut apt = command("apt-get", &["install", "-y", "--no-install-recommends"]);
+        // The run level in which nothing is started.
+        run(apt.args(packages).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
+    });
+    if let Err(error) = installed {
+        eprintln!("setup: {error:#}");
+    }
+}
+
 /// nginx, for the test of its configuration; installed without being started where that can be done unasked. Without it
 /// the test says that it did not run.
 pub(crate) fn nginx() {
@@ -172,15 +196,7 @@ pub(crate) fn nginx() {
     if found() || !is_debian() || !is_root() {
         return;
     }
-    let install = ["install", "-y", "--no-install-recommends", "nginx-light"];
-    let installed = run(&mut command("apt-get", &["update"])).and_then(|()| {
-        let mut apt = command("apt-get", &install);
-        // The run level in which nothing is started.
-        run(apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
-    });
-    if let Err(error) = installed {
-        eprintln!("setup: {error:#}");
-    }
+    apt_install(&["nginx-light"]);
 }
 
 fn find_browser() -> Option<PathBuf> {

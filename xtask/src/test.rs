@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::run::{Steps, binary, cargo, npm, run, target_dir};
+use crate::run::{Steps, WEBGPU, binary, cargo, npm, run, target_dir};
 use crate::{api, check, setup, web};
 
 /// Folder with the real models, for the tests that run on them.
@@ -20,6 +20,7 @@ const NOT_RUN: &str = "RELAYOPS_NOT_RUN_FILE";
 /// Set-up, checks, native tests, browser tests.
 pub(crate) fn all() -> Result<()> {
     setup::without_browser()?;
+    setup::vulkan();
     let given = Given::new()?;
     let mut steps = Steps::default();
     // First, because the type check reads what it generates.
@@ -29,7 +30,7 @@ pub(crate) fn all() -> Result<()> {
     // One by one: together, the tools' features would have the engine's dependencies built again.
     steps.run("native tests", || {
         let mut test = cargo(&["test", "--workspace", "--exclude", "xtask", "--profile", "ci"]);
-        run(given.to(test.arg("--no-fail-fast")))
+        run(given.to(test.args([WEBGPU, "--no-fail-fast"])))
     });
     steps.run("API description", || api(&given));
     steps.run("xtask tests", || run(&mut cargo(&["test", "--package", "xtask", "--profile", "ci"])));
@@ -62,7 +63,7 @@ fn api(given: &Given) -> Result<()> {
 
 /// The programs, with the native tests' choice of packages, so that nothing is built twice.
 fn bins() -> Result<()> {
-    run(&mut cargo(&["build", "--workspace", "--exclude", "xtask", "--profile", "ci", "--bins"]))
+    run(&mut cargo(&["build", "--workspace", "--exclude", "xtask", "--profile", "ci", "--bins", WEBGPU]))
 }
 
 /// Drives the page; the tool that serves it is the one that the native tests were built with.

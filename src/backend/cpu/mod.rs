@@ -5,7 +5,7 @@ mod elementwise;
 mod low_rank;
 pub(crate) mod math;
 
-use super::{Backend, Heads, RopeTable, Visible};
+use super::{Backend, Heads, RopeTable, Taken, Visible};
 use crate::quant::tile::TiledMatrix;
 use crate::quant::{self, Product, QuantMatrix, Weights};
 use crate::{IntentError, Result, parallel};
@@ -95,6 +95,9 @@ impl Backend for Cpu {
     type Vector = Vec<f32>;
     type KvLayer = KvLayer;
     type LowRank = LowRank;
+    type Angles = RopeTable;
+    type Mask = Vec<Visible>;
+    type Reading = Vec<f32>;
 
     fn name(&self) -> String {
         format!("cpu-{}", quant::dot::best().name())
@@ -129,8 +132,28 @@ impl Backend for Cpu {
         Ok(Tensor { rows, cols, values })
     }
 
+    fn angles(&self, table: RopeTable) -> Result<RopeTable> {
+        Ok(table)
+    }
+
+    fn mask(&self, rows: Vec<Visible>) -> Result<Vec<Visible>> {
+        Ok(rows)
+    }
+
     fn read(&self, x: &Tensor) -> Result<Vec<f32>> {
         Ok(x.values.clone())
+    }
+
+    fn take(&self, reading: &mut Vec<f32>) -> Result<Taken> {
+        Ok(Taken::Values(std::mem::take(reading)))
+    }
+
+    fn is_golden_order(&self) -> bool {
+        !matches!(self.order, Order::Exact)
+    }
+
+    fn for_small_model(self) -> Self {
+        self.tiled()
     }
 
     fn linears<const N: usize>(&self, x: &Tensor, parts: [(&Matrix, Option<&Vec<f32>>); N]) -> [Tensor; N] {
@@ -232,8 +255,8 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn attention(&self, q: &Tensor, layer: &KvLayer, visible: &[Visible], heads: Heads) -> Tensor {
-        let values = attention::attention(&q.values, &layer.keys, &layer.values, visible, heads);
+    fn attention(&self, q: &Tensor, layer: &KvLayer, mask: &Vec<Visible>, heads: Heads) -> Tensor {
+        let values = attention::attention(&q.values, &layer.keys, &layer.values, mask, heads);
         Tensor { rows: q.rows, cols: q.cols, values }
     }
 }

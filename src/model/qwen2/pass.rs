@@ -1,22 +1,36 @@
 //! A forward pass in steps of half a layer, so that whoever waits for something newer can end it in between.
 
 use super::{Batch, KvCache, Qwen2};
-use crate::backend::{Backend, RopeTable, Visible};
+use crate::backend::{Backend, RopeTable, Signal, Taken};
 use crate::profile::{self, Part};
 use crate::{IntentError, Result};
 
 /// A forward pass under way. Its cache must not be used for anything else until it is over, or cut back to what it held
 /// before ([`Qwen2::truncate`]), which ends it.
 pub struct Pass<B: Backend> {
-    visible: Vec<Visible>,
+    rows: usize,
+    mask: B::Mask,
     outputs: Vec<usize>,
-    table: RopeTable,
+    angles: B::Angles,
     /// Slots of the cache before.
     before: usize,
     /// The residual stream, `[rows, hidden]`; after the last attention `[outputs, hidden]`.
     x: B::Tensor,
     /// Half layers done.
     done: usize,
+    /// The final hidden states on their way back.
+    reading: Option<B::Reading>,
+}
+
+/// How far a pass has come.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// There is more to compute.
+    Running,
+    /// All is asked of the device; there is more to do when the signal says so.
+    Waiting(Signal),
+    /// The final hidden states of the batch's outputs: `[outputs, hidden]`, normalised, on the host.
+    Done(Vec<f32>),
 }
 
 impl<B: Backend> Qwen2<B> {
@@ -29,55 +43,77 @@ impl<B: Backend> Qwen2<B> {
         let config = &self.config;
         let embedded = profile::measure(Part::Embed, || self.embed(batch.tokens));
         Ok(Pass {
-            visible: batch.visible.to_vec(),
+            rows: batch.tokens.len(),
+            mask: self.backend.mask(batch.visible.to_vec())?,
             outputs: batch.outputs.to_vec(),
-            table: RopeTable::new(batch.positions, config.heads.dim, config.rope_base),
+            angles: self.backend.angles(RopeTable::new(
+                batch.positions,
+                config.heads.dim,
+                config.rope_base,
+            ))?,
             before: cache.slots,
             x: self.backend.tensor(batch.tokens.len(), config.hidden, embedded)?,
             done: 0,
+            reading: None,
         })
     }
 
-    /// Does the next half of a layer, attention or feed-forward. When the last one is done, the rows are part of `cache`,
-    /// and the final hidden states of the batch's outputs (`[outputs, hidden]`, normalised, on the host) are returned.
-    /// After an error the cache is as it was before the pass.
+    /// Does the next half of a layer, attention or feed-forward. When the last one is done and read, the rows are part of
+    /// `cache`. After an error the cache is as it was before the pass.
     ///
     /// # Errors
-    /// `out_of_memory`, and `inference` for a cache that has been used meanwhile.
-    pub fn advance(&self, cache: &mut KvCache<B>, pass: &mut Pass<B>) -> Result<Option<Vec<f32>>> {
-        let result = self.half_layer(cache, pass);
+    /// `out_of_memory`, `device_lost`, and `inference` for a cache that has been used meanwhile.
+    pub fn advance(&self, cache: &mut KvCache<B>, pass: &mut Pass<B>) -> Result<Step> {
+        let result = self.step(cache, pass);
         if result.is_err() {
             self.truncate(cache, pass.before);
         }
         result
     }
 
-    fn half_layer(&self, cache: &mut KvCache<B>, pass: &mut Pass<B>) -> Result<Option<Vec<f32>>> {
+    fn step(&self, cache: &mut KvCache<B>, pass: &mut Pass<B>) -> Result<Step> {
+        if cache.slots != pass.before {
+            return Err(IntentError::Inference("the cache of a pass was used by another".to_owned()));
+        }
+        if pass.reading.is_none() {
+            self.half_layer(cache, pass)?;
+            if pass.done < 2 * self.layers.len() {
+                return Ok(Step::Running);
+            }
+            let normed = self.norm(&pass.x, &self.norm);
+            pass.reading = Some(self.backend.read(&normed)?);
+        }
+        // Nothing is waited for where nothing was asked for.
+        let taken = match &mut pass.reading {
+            Some(reading) if !pass.outputs.is_empty() => self.backend.take(reading)?,
+            _ => Taken::Values(Vec::new()),
+        };
+        match taken {
+            Taken::Later(signal) => Ok(Step::Waiting(signal)),
+            Taken::Values(hidden) => {
+                cache.slots += pass.rows;
+                Ok(Step::Done(hidden))
+            }
+        }
+    }
+
+    fn half_layer(&self, cache: &mut KvCache<B>, pass: &mut Pass<B>) -> Result<()> {
         let b = &self.backend;
         let (index, is_attention) = (pass.done / 2, pass.done.is_multiple_of(2));
         let (Some(layer), Some(kv)) = (self.layers.get(index), cache.layers.get_mut(index)) else {
             return Err(IntentError::Inference("the model has no layers".to_owned()));
         };
-        if cache.slots != pass.before {
-            return Err(IntentError::Inference("the cache of a pass was used by another".to_owned()));
-        }
-        let is_last = index + 1 == self.layers.len();
         let added = if is_attention {
-            self.attention((index, layer), kv, &pass.x, &pass.table, &pass.visible)?
+            self.attention((index, layer), kv, &pass.x, &pass.angles, &pass.mask)?
         } else {
             self.feed_forward((index, layer), &pass.x)
         };
         b.add(&mut pass.x, &added);
         pass.done += 1;
-        if is_attention && is_last {
+        if is_attention && index + 1 == self.layers.len() {
             // From here on rows no longer meet: only those that are read go on.
             pass.x = b.select_rows(&pass.x, &pass.outputs);
         }
-        if is_attention || !is_last {
-            return Ok(None);
-        }
-        let hidden = b.read(&self.norm(&pass.x, &self.norm))?;
-        cache.slots += pass.visible.len();
-        Ok(Some(hidden))
+        Ok(())
     }
 }

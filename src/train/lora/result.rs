@@ -128,7 +128,7 @@ impl Finished<'_> {
         let mut worst = 0f32;
         if let Some(file) = &self.base.file {
             let (mut scorer, _) = Loader::read_file(file, config.clone())?.finish_scorer()?;
-            scorer.set_adapter(Some(read), config, |_| Ok(()))?;
+            scorer.set_adapter(Some(read), config)?;
             for vector in &vectors {
                 let Message::Text(text) = Message::new(&vector.text)? else { continue };
                 let engine = scorer.score(&text, false)?.log_probabilities;

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { ROOT } from '../lib/paths.js';
 import { noWorkers } from '../lib/browser.js';
+import { change } from '../lib/change.js';
 import { suite } from '../lib/suite.js';
 
 /** @typedef {import('/pkg/index.js').LoadOptions} LoadOptions */
@@ -42,22 +43,7 @@ async function withoutRelaxedSimd(context) {
   await change(context, '**/pkg/engine/features.js', 'return WebAssembly.validate(RELAXED_SIMD_MODULE);', 'return false;');
 }
 
-/**
- * @param {import('../lib/browser.js').BrowserContext} context
- * @param {string} url
- * @param {string} from
- * @param {string} to
- */
-async function change(context, url, from, to) {
-  await context.route(url, async (route) => {
-    const response = await route.fetch();
-    const text = await response.text();
-    assert.ok(text.includes(from), `${url} has changed`);
-    await route.fulfill({ response, body: text.replace(from, to) });
-  });
-}
-
-test('all four builds give the very same answers, and say what they are', async () => {
+test('all four builds for the CPU give the very same answers, and say what they are', async () => {
   for (const pack of [undefined, '/models/tiny.gguf']) {
     /** @type {Awaited<ReturnType<typeof ask>>[]} */
     const all = [];

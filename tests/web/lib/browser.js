@@ -18,9 +18,15 @@ const ARGS = [
   '--disable-sync',
 ];
 
-/** @returns {Promise<Browser>} */
-export function launch() {
-  return playwright.launch({ executablePath: chromium(), args: ARGS });
+/** WebGPU on a GPU in software. */
+const GPU_ARGS = ['--enable-unsafe-webgpu'];
+
+/**
+ * @param {{ gpu?: boolean }} [options] Whether there is WebGPU.
+ * @returns {Promise<Browser>}
+ */
+export function launch({ gpu = false } = {}) {
+  return playwright.launch({ executablePath: chromium(), args: gpu ? [...ARGS, ...GPU_ARGS] : ARGS });
 }
 
 /**

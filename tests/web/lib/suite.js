@@ -11,10 +11,10 @@ import { startServer } from './server.js';
 /**
  * Registers the hooks of a test file.
  *
- * @param {{ models?: string, args?: string[] }} [options] Folder to offer instead of the small models, and further
- *   arguments of the server.
+ * @param {{ models?: string, args?: string[], gpu?: boolean }} [options] Folder to offer instead of the small models,
+ *   further arguments of the server, and whether the browser has WebGPU.
  */
-export function suite({ models: folder, args } = {}) {
+export function suite({ models: folder, args, gpu } = {}) {
   /** @type {import('./models.js').ModelFolder | undefined} */
   let models;
   /** @type {Awaited<ReturnType<typeof startServer>> | undefined} */
@@ -25,7 +25,7 @@ export function suite({ models: folder, args } = {}) {
   before(async () => {
     if (!folder) models = makeModels();
     server = await startServer({ models: folder ?? defined(models).folder, args });
-    browser = await launch();
+    browser = await launch({ gpu });
   });
   after(async () => {
     await browser?.close();

@@ -1,0 +1,171 @@
+/**
+ * From sources to a classifier, on the CPU or on a GPU.
+ *
+ * @module
+ */
+
+import { describe } from '../errors.js';
+import { applyAdapter, openAdapter } from './adapter-source.js';
+import { chooseGpu, gpuLoaders, isFaultOfGpu, openGpu } from './gpu.js';
+import { openModel } from './model-source.js';
+import { ProgressReporter, sumOf } from './progress.js';
+import { startWasm } from './wasm.js';
+
+/** @typedef {import('../api.js').LoadProgress} LoadProgress */
+/** @typedef {import('./chunk-feed.js').ChunkFeed} ChunkFeed */
+/** @typedef {import('./wasm-module.d.ts').Classifier} Classifier */
+/** @typedef {import('./wasm-module.d.ts').GpuClassifier} GpuClassifier */
+/** @typedef {import('../protocol.js').Calls['load']['params']} LoadParams */
+
+/**
+ * A model that is ready to answer.
+ *
+ * @typedef {object} Loaded
+ * @property {import('./wasm-module.d.ts').WasmModule} exports
+ * @property {WebAssembly.Memory} memory
+ * @property {Classifier} classifier
+ * @property {OnGpu | null} gpu
+ * @property {string | null} reason Why nothing faster runs.
+ */
+
+/**
+ * @typedef {object} OnGpu
+ * @property {import('../api.js').GpuInfo} info
+ * @property {import('./wasm-module.d.ts').Gpu} device
+ * @property {GpuClassifier} classifier The same as beside it.
+ */
+
+/** Asked of a model that brings no golden answers, so that faults show while it is loaded. */
+const WARM_UP = 'my internet is down';
+
+/**
+ * Loads where it was asked for; on the CPU where that can't be done.
+ *
+ * @param {LoadParams} params
+ * @param {ChunkFeed[]} feeds One a stage.
+ * @param {(progress: LoadProgress) => void} onProgress
+ * @returns {Promise<Loaded>}
+ * @throws {IntentError}
+ */
+export async function load(params, feeds, onProgress) {
+  const { info, reason } = await chooseGpu(params.backend, params.stages);
+  if (info === null) return loadOnCpu(params, feeds, onProgress, reason);
+  try {
+    return await loadOnGpu(params, feeds, onProgress, info);
+  } catch (error) {
+    if (!isFaultOfGpu(error)) throw error;
+    for (const feed of feeds) feed.restart();
+    return loadOnCpu(params, feeds, onProgress, `no WebGPU: ${describe(error)}`);
+  }
+}
+
+/**
+ * @param {LoadParams} params
+ * @param {ChunkFeed[]} feeds
+ * @param {(progress: LoadProgress) => void} onProgress
+ * @param {string | null} why The CPU.
+ * @returns {Promise<Loaded>}
+ * @throws {IntentError}
+ */
+export async function loadOnCpu(params, feeds, onProgress, why) {
+  const progress = new ProgressReporter(onProgress);
+  const start = async () => {
+    const wasm = await progress.step('wasm', () => startWasm(params.threads));
+    const { exports } = wasm;
+    /** @type {import('./model-source.js').Loaders} */
+    const loaders = {
+      file: (name, total, config) => new exports.ModelLoader(name, total, config),
+      pack: (manifest) => new exports.PackLoader(manifest),
+      finishFile: async (loader) => loader.finish(),
+      finishPack: async (loader) => loader.finish(),
+    };
+    return { wasm, exports, loaders };
+  };
+  const { started, classifier } = await fill(params, feeds, progress, start);
+  const { exports, memory, reason } = started.wasm;
+  return { exports, memory, classifier, gpu: null, reason: [why, reason].filter((part) => part !== null).join('; ') || null };
+}
+
+/**
+ * @param {LoadParams} params
+ * @param {ChunkFeed[]} feeds
+ * @param {(progress: LoadProgress) => void} onProgress
+ * @param {import('../api.js').GpuInfo} info
+ * @returns {Promise<Loaded>}
+ * @throws {IntentError}
+ */
+export async function loadOnGpu(params, feeds, onProgress, info) {
+  const progress = new ProgressReporter(onProgress);
+  const start = async () => {
+    const gpu = await openGpu(progress);
+    return { gpu, exports: gpu.exports, loaders: gpuLoaders(gpu) };
+  };
+  const { started, classifier } = await fill(params, feeds, progress, start);
+  const { exports, memory, device } = started.gpu;
+  const onGpu = { info, device, classifier: /** @type {GpuClassifier} */ (classifier) };
+  const result = await answer(onGpu.classifier, WARM_UP, 'score', []);
+  const failed = /^error:(.*)/.exec(result?.decision.reason ?? '');
+  if (failed) throw new Error(`the first message failed with ${failed[1]}`);
+  const unproven = params.stages.some(({ source }) => source.kind !== 'pack');
+  const reason = unproven ? 'WebGPU is not checked: a model file brings no golden answers, a pack does' : null;
+  return { exports, memory, classifier, gpu: onGpu, reason };
+}
+
+/**
+ * Classifies in steps, waiting for the device.
+ *
+ * @param {GpuClassifier} classifier
+ * @param {string} text
+ * @param {'score' | 'score in full'} goal
+ * @param {number[]} thresholds
+ */
+export async function answer(classifier, text, goal, thresholds) {
+  let step = classifier.begin(text, goal, Float32Array.from(thresholds));
+  while (step.state === 'running' || step.state === 'waiting') {
+    if (step.state === 'waiting') await classifier.answered();
+    step = classifier.advance();
+  }
+  classifier.forget();
+  return step.state === 'done' ? step.result : null;
+}
+
+/**
+ * Starts an engine, fills it with the bytes of all stages, and builds the models.
+ *
+ * @template {{ exports: import('./wasm-module.d.ts').WasmModule, loaders: import('./model-source.js').Loaders }} Started
+ * @param {LoadParams} params
+ * @param {ChunkFeed[]} feeds
+ * @param {ProgressReporter} progress
+ * @param {() => Promise<Started>} start
+ * @returns {Promise<{ started: Started, classifier: Classifier }>}
+ */
+async function fill({ stages, cache }, feeds, progress, start) {
+  const caching = cache ? { progress } : null;
+  // The first bytes are on their way while the module compiles.
+  const [started, ...opened] = await Promise.all([
+    start(),
+    ...stages.map(({ source, config }, index) => openModel(source, feeds[index], config, caching)),
+  ]);
+  const { exports, loaders } = started;
+  const models = opened.map((model) => model.start(loaders));
+  const adapters = await Promise.all(stages.map(({ adapter }) => adapter && openAdapter(adapter, exports.adapter_files())));
+  progress.start(sumOf([...adapters, ...models].map((part) => (part ? part.total : 0))));
+  /** @type {((Uint8Array | null)[] | undefined)[]} */
+  const files = [];
+  // Before the models, so that their transfers need not wait for the models'.
+  for (const adapter of adapters) files.push(await adapter?.read(progress));
+  for (const model of models) await model.receive(progress);
+  progress.end();
+  const classifier = await progress.step('prepare', async () => {
+    /** @type {Classifier[]} */
+    const ready = [];
+    for (const [index, model] of models.entries()) {
+      const classifier = await model.finish();
+      const adapter = files[index];
+      if (adapter) await applyAdapter(classifier, adapter, exports.adapter_files(), { force: false });
+      ready.push(classifier);
+    }
+    return ready.reduce((cascade, later) => cascade.followed_by(later));
+  });
+  return { started, classifier };
+}

@@ -1,0 +1,103 @@
+//! The adapter and what goes wrong with it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{IntentError, Result};
+
+/// The first thing that went wrong since the last time that anyone asked.
+#[derive(Clone, Default)]
+pub(super) struct Faults(Arc<Mutex<Option<Fault>>>);
+
+#[derive(Clone)]
+enum Fault {
+    Lost(String),
+    OutOfMemory(String),
+    Other(String),
+}
+
+impl Faults {
+    fn note(&self, fault: Fault) {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A lost device stays lost, whatever else it was before.
+        if first.is_none() || matches!(fault, Fault::Lost(_)) {
+            *first = Some(fault);
+        }
+    }
+
+    pub(super) fn lost(&self, detail: impl ToString) {
+        self.note(Fault::Lost(detail.to_string()));
+    }
+
+    pub(super) fn other(&self, detail: impl ToString) {
+        self.note(Fault::Other(detail.to_string()));
+    }
+
+    /// An error where there was one, which is forgotten then, unless the device is gone.
+    pub(super) fn check(&self) -> Result<()> {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match first.clone() {
+            None => Ok(()),
+            Some(Fault::Lost(detail)) => Err(IntentError::DeviceLost(detail)),
+            Some(Fault::OutOfMemory(detail)) => {
+                *first = None;
+                Err(IntentError::OutOfMemory { what: format!("the GPU: {detail}"), bytes: 0 })
+            }
+            Some(Fault::Other(detail)) => {
+                *first = None;
+                Err(IntentError::Inference(format!("the GPU: {detail}")))
+            }
+        }
+    }
+}
+
+/// What runs the shaders.
+pub(super) struct Opened {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) info: wgpu::AdapterInfo,
+    pub(super) faults: Faults,
+}
+
+/// Opens the fastest adapter there is.
+///
+/// # Errors
+/// `unavailable` where there is none, or it gives no device.
+pub(super) async fn open() -> Result<Opened> {
+    let unavailable = |detail: String| IntentError::Unavailable(format!("WebGPU: {detail}"));
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let options = wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..wgpu::RequestAdapterOptions::default()
+    };
+    let adapter = instance
+        .request_adapter(&options)
+        .await
+        .map_err(|error| unavailable(format!("no adapter: {error}")))?;
+    let offered = adapter.limits();
+    // The defaults suffice; larger matrices than theirs are taken where the adapter takes them.
+    let required_limits = wgpu::Limits {
+        max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+        max_buffer_size: offered.max_buffer_size,
+        ..wgpu::Limits::default()
+    };
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("relayops-intent"),
+        required_limits,
+        ..wgpu::DeviceDescriptor::default()
+    };
+    let (device, queue) = adapter
+        .request_device(&descriptor)
+        .await
+        .map_err(|error| unavailable(format!("no device: {error}")))?;
+    let faults = Faults::default();
+    let lost = faults.clone();
+    device.set_device_lost_callback(move |reason, message| lost.lost(format!("{reason:?}: {message}")));
+    let uncaptured = faults.clone();
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        uncaptured.note(match error {
+            wgpu::Error::OutOfMemory { source } => Fault::OutOfMemory(source.to_string()),
+            other => Fault::Other(other.to_string()),
+        });
+    }));
+    Ok(Opened { device, queue, info: adapter.get_info(), faults })
+}

@@ -1,0 +1,371 @@
+//! Any GPU, by WebGPU.
+//!
+//! Weights stay in the precision of their format and are turned into floats in the shaders; activations are floats and are
+//! added up as such. Everything of a pass stays on the device but the embedded tokens, which come from the host, and the rows
+//! that are read at its end.
+//!
+//! # What bounds each operation
+//! Of M rows (20 to 40 for a message) with the sizes of the 0.5B: hidden 896, feed-forward 4,864, 24 layers, 358 million
+//! weights outside the embedding.
+//!
+//! | operation | arithmetic | bytes | bound |
+//! |---|---|---|---|
+//! | products | 2 M a weight: 23 GFLOP at M = 32 | 0.63 (Q4_0), 0.75 (Q5_0), 1.13 (Q8_0) a weight: 220 to 400 MB | arithmetic for M above about 16, the weights' bandwidth below |
+//! | attention | 4 x 896 a row and slot | keys and values, 1 KB a slot and layer, once a row and query head, from cache | latency |
+//! | norms, rotation, activation, sums | a few a value | 8 to 12 a value, at most 1.2 MB an operation | latency of the dispatch |
+//!
+//! A product of a tile of 32 x 32 reads each weight once for 32 rows, which is 51 to 93 operations a byte: what a GPU of
+//! 1 TFLOPS and 50 GB/s balances at 20. So a message of M = 32 takes 23 GFLOP divided by what the kernel reaches of the
+//! device's float rate, and no less than some 360 dispatches of a few microseconds each.
+
+mod device;
+mod pipelines;
+mod read;
+mod recorder;
+mod weights;
+
+use std::sync::Arc;
+
+use super::{Backend, Heads, RopeTable, Taken, Visible};
+use crate::quant::{Format, QuantMatrix};
+use crate::{IntentError, Result};
+use pipelines::{OPS, Op};
+pub use read::Reading;
+pub use recorder::DeviceBuffer;
+use recorder::Shared;
+use weights::{Split, TILE};
+
+/// Threads of a workgroup of the operations on single values.
+const GROUP: usize = 64;
+/// Slots by which a KV cache grows at least.
+const SLOTS: usize = 256;
+/// Widest head that the attention's shader takes.
+const MAX_HEAD: usize = 256;
+
+/// The WebGPU backend: one device.
+#[derive(Clone)]
+pub struct Gpu(Arc<Shared>);
+
+/// A weight matrix `[rows, cols]` on the device.
+pub struct Matrix {
+    format: Format,
+    rows: usize,
+    cols: usize,
+    quants: DeviceBuffer,
+    scales: DeviceBuffer,
+    high: DeviceBuffer,
+}
+
+/// Activations `[rows, cols]` on the device.
+pub struct Tensor {
+    rows: usize,
+    cols: usize,
+    slot: DeviceBuffer,
+}
+
+/// One layer's keys and values, `[capacity, width]` each.
+#[derive(Default)]
+pub struct KvLayer {
+    slots: usize,
+    capacity: usize,
+    buffers: Option<[DeviceBuffer; 2]>,
+}
+
+/// A low-rank path: `a` `[rank, in]` and `scale * b` `[out, rank]`.
+pub struct LowRank {
+    a: Matrix,
+    b: Matrix,
+}
+
+/// Rotary angles, `[2, rows, half]`: cosines, then sines.
+pub struct Angles {
+    half: usize,
+    slot: DeviceBuffer,
+}
+
+fn word(value: usize) -> u32 {
+    // Sizes of a model's tensors: they are checked at load, and what binds them is smaller.
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+impl Gpu {
+    /// Shaders to be compiled.
+    pub const SHADERS: usize = OPS.len();
+
+    /// Opens the fastest adapter there is.
+    ///
+    /// # Errors
+    /// `unavailable` where there is none, or it gives no device.
+    pub async fn open() -> Result<Self> {
+        Ok(Self(Arc::new(Shared::new(device::open().await?))))
+    }
+
+    /// Compiles shader number `index` of [`SHADERS`](Self::SHADERS) now; otherwise each is when it is first needed.
+    pub fn compile(&self, index: usize) {
+        if index < Self::SHADERS {
+            self.0.pipeline(index);
+        }
+    }
+
+    /// The adapter, in its driver's words.
+    #[must_use]
+    pub fn adapter(&self) -> String {
+        let info = &self.0.info;
+        format!("{} ({:?}, {:?})", info.name, info.backend, info.device_type)
+    }
+
+    /// Makes the device unusable, as a driver that crashes would: for tests of what happens then.
+    pub fn lose(&self) {
+        self.0.faults.lost("it was destroyed on purpose");
+        self.0.device.destroy();
+    }
+
+    fn empty(&self, rows: usize, cols: usize) -> Tensor {
+        Tensor { rows, cols, slot: self.0.scratch(4 * rows * cols) }
+    }
+
+    /// One invocation a value.
+    fn each(&self, op: Op, params: &[u32], buffers: &[&DeviceBuffer], count: usize) {
+        self.0.run(op, params, buffers, [count.div_ceil(GROUP), 1, 1]);
+    }
+
+    fn multiply(&self, x: &Tensor, w: &Matrix, bias: Option<&DeviceBuffer>, y: &Tensor, accumulate: bool) {
+        debug_assert_eq!(x.cols, w.cols, "a product's widths");
+        let params = [x.rows, w.rows, w.cols, usize::from(bias.is_some()), usize::from(accumulate)].map(word);
+        let buffers = [&x.slot, &w.quants, &w.scales, &w.high, bias.unwrap_or(&w.scales), &y.slot];
+        self.0.run(
+            Op::Matmul(w.format),
+            &params,
+            &buffers,
+            [w.rows.div_ceil(TILE), x.rows.div_ceil(TILE), 1],
+        );
+    }
+
+    /// Moves a layer to buffers of another size.
+    fn resize(&self, layer: &mut KvLayer, capacity: usize, width: usize) {
+        let buffers = [(); 2].map(|()| self.0.scratch(4 * capacity * width));
+        if let Some(old) = &layer.buffers {
+            for (from, to) in old.iter().zip(&buffers) {
+                let count = layer.slots * width;
+                self.each(Op::Copy, &[word(count), 0], &[from, to], count);
+            }
+        }
+        layer.capacity = capacity;
+        layer.buffers = Some(buffers);
+    }
+}
+
+impl Backend for Gpu {
+    type Tensor = Tensor;
+    type Matrix = Matrix;
+    type Vector = DeviceBuffer;
+    type KvLayer = KvLayer;
+    type LowRank = LowRank;
+    type Angles = Angles;
+    type Mask = DeviceBuffer;
+    type Reading = Reading;
+
+    fn name(&self) -> String {
+        "webgpu".to_owned()
+    }
+
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn is_golden_order(&self) -> bool {
+        false
+    }
+
+    fn takes_early(&self) -> bool {
+        true
+    }
+
+    fn matrix(&self, matrix: QuantMatrix) -> Result<Matrix> {
+        let (format, rows, cols) = (matrix.format(), matrix.rows(), matrix.cols());
+        if !cols.is_multiple_of(4) {
+            return Err(IntentError::argument("matrix", format!("{cols} columns are no multiple of 4")));
+        }
+        let Split { quants, scales, high } = Split::new(&matrix);
+        drop(matrix);
+        let what = format!("a matrix of {rows} rows of {cols} {format:?} values");
+        let fixed = |words: &[u32]| self.0.fixed(words, &what);
+        Ok(Matrix {
+            format,
+            rows,
+            cols,
+            quants: fixed(&quants)?,
+            scales: fixed(&scales)?,
+            high: fixed(&high)?,
+        })
+    }
+
+    fn vector(&self, vector: Vec<f32>) -> Result<DeviceBuffer> {
+        self.0.fixed(&bits(&vector), "a vector of weights")
+    }
+
+    fn tensor(&self, rows: usize, cols: usize, values: Vec<f32>) -> Result<Tensor> {
+        if rows.checked_mul(cols) != Some(values.len()) {
+            let detail = format!("{} values are not [{rows}, {cols}]", values.len());
+            return Err(IntentError::argument("values", detail));
+        }
+        Ok(Tensor { rows, cols, slot: self.0.upload(&bits(&values)) })
+    }
+
+    fn angles(&self, table: RopeTable) -> Result<Angles> {
+        Ok(Angles { half: table.half, slot: self.0.upload(&bits(&[table.cos, table.sin].concat())) })
+    }
+
+    fn mask(&self, rows: Vec<Visible>) -> Result<DeviceBuffer> {
+        let mut words = vec![0];
+        let mut ranges = 0;
+        for row in &rows {
+            ranges += row.len();
+            words.push(word(ranges));
+        }
+        words.extend(rows.iter().flatten().flat_map(|range| [word(range.start), word(range.end)]));
+        Ok(self.0.upload(&words))
+    }
+
+    fn read(&self, x: &Tensor) -> Result<Reading> {
+        Reading::begin(&self.0, &x.slot, x.rows * x.cols)
+    }
+
+    fn take(&self, reading: &mut Reading) -> Result<Taken> {
+        reading.take(&self.0)
+    }
+
+    fn linears<const N: usize>(
+        &self,
+        x: &Tensor,
+        parts: [(&Matrix, Option<&DeviceBuffer>); N],
+    ) -> [Tensor; N] {
+        parts.map(|(w, bias)| {
+            let y = self.empty(x.rows, w.rows);
+            self.multiply(x, w, bias, &y, false);
+            y
+        })
+    }
+
+    fn low_rank(&self, rank: usize, a: &[f32], b: &[f32], scale: f32) -> Result<LowRank> {
+        if rank == 0 || !a.len().is_multiple_of(rank) || !b.len().is_multiple_of(rank) {
+            let detail = format!("{} and {} values are not of rank {rank}", a.len(), b.len());
+            return Err(IntentError::argument("low-rank path", detail));
+        }
+        // Widths are multiples of 4; what is added is zero.
+        let padded = rank.next_multiple_of(4);
+        let (width, out) = (a.len() / rank, b.len() / rank);
+        let mut rows = a.to_vec();
+        rows.resize(padded * width, 0.0);
+        let mut columns = vec![0.0; out * padded];
+        for (to, from) in columns.chunks_exact_mut(padded).zip(b.chunks_exact(rank)) {
+            to.iter_mut().zip(from).for_each(|(to, value)| *to = scale * value);
+        }
+        Ok(LowRank {
+            a: self.matrix(QuantMatrix::from_f32(padded, width, &rows)?)?,
+            b: self.matrix(QuantMatrix::from_f32(out, padded, &columns)?)?,
+        })
+    }
+
+    fn add_low_rank(&self, y: &mut Tensor, x: &Tensor, path: &LowRank) {
+        let inner = self.empty(x.rows, path.a.rows);
+        self.multiply(x, &path.a, None, &inner, false);
+        self.multiply(&inner, &path.b, None, y, true);
+    }
+
+    fn rms_norm(&self, x: &Tensor, weight: &DeviceBuffer, eps: f32) -> Tensor {
+        let y = self.empty(x.rows, x.cols);
+        self.0.run(Op::RmsNorm, &[word(x.cols), eps.to_bits()], &[&x.slot, weight, &y.slot], [x.rows, 1, 1]);
+        y
+    }
+
+    fn layer_norm(&self, x: &Tensor, weight: &DeviceBuffer, bias: &DeviceBuffer, eps: f32) -> Tensor {
+        let y = self.empty(x.rows, x.cols);
+        let buffers = [&x.slot, weight, bias, &y.slot];
+        self.0.run(Op::LayerNorm, &[word(x.cols), eps.to_bits()], &buffers, [x.rows, 1, 1]);
+        y
+    }
+
+    fn rope(&self, x: &mut Tensor, angles: &Angles) {
+        let pairs = x.rows * x.cols / 2;
+        let params = [pairs, x.cols, angles.half, x.rows].map(word);
+        self.each(Op::Rope, &params, &[&angles.slot, &x.slot], pairs);
+    }
+
+    fn silu_mul(&self, gate: &mut Tensor, up: &Tensor) {
+        let count = gate.rows * gate.cols;
+        self.each(Op::SiluMul, &[word(count)], &[&up.slot, &gate.slot], count);
+    }
+
+    fn gelu(&self, x: &mut Tensor) {
+        let count = x.rows * x.cols;
+        self.each(Op::Gelu, &[word(count)], &[&x.slot], count);
+    }
+
+    fn mean_rows(&self, x: &Tensor) -> Tensor {
+        let y = self.empty(1, x.cols);
+        self.each(Op::MeanRows, &[word(x.rows), word(x.cols)], &[&x.slot, &y.slot], x.cols);
+        y
+    }
+
+    fn add(&self, x: &mut Tensor, y: &Tensor) {
+        let count = x.rows * x.cols;
+        self.each(Op::Add, &[word(count)], &[&y.slot, &x.slot], count);
+    }
+
+    fn select_rows(&self, x: &Tensor, rows: &[usize]) -> Tensor {
+        let y = self.empty(rows.len(), x.cols);
+        let chosen = self.0.upload(&rows.iter().map(|row| word(*row)).collect::<Vec<_>>());
+        let count = rows.len() * x.cols;
+        self.each(Op::SelectRows, &[word(count), word(x.cols)], &[&x.slot, &chosen, &y.slot], count);
+        y
+    }
+
+    fn kv_layer(&self) -> KvLayer {
+        KvLayer::default()
+    }
+
+    fn kv_truncate(&self, layer: &mut KvLayer, slots: usize, heads: Heads) {
+        layer.slots = layer.slots.min(slots);
+        // Room for usual messages stays; what one very long message took goes back.
+        let keep = (layer.slots + SLOTS).next_multiple_of(SLOTS);
+        if layer.capacity > 2 * keep {
+            self.resize(layer, keep, heads.kv * heads.dim);
+        }
+    }
+
+    fn kv_append(&self, layer: &mut KvLayer, k: &Tensor, v: &Tensor) -> Result<()> {
+        let needed = layer.slots + k.rows;
+        if needed > layer.capacity {
+            self.resize(
+                layer,
+                needed.max(layer.capacity + layer.capacity / 2).next_multiple_of(SLOTS),
+                k.cols,
+            );
+        }
+        if let Some(buffers) = &layer.buffers {
+            for (from, to) in [k, v].into_iter().zip(buffers) {
+                let count = k.rows * k.cols;
+                self.each(Op::Copy, &[word(count), word(layer.slots * k.cols)], &[&from.slot, to], count);
+            }
+        }
+        layer.slots = needed;
+        Ok(())
+    }
+
+    fn attention(&self, q: &Tensor, layer: &KvLayer, mask: &DeviceBuffer, heads: Heads) -> Tensor {
+        let y = self.empty(q.rows, q.cols);
+        if heads.dim > MAX_HEAD {
+            self.0.faults.other(format!("heads of {} values; {MAX_HEAD} are the most", heads.dim));
+        } else if let Some([keys, values]) = &layer.buffers {
+            let params = [heads.query, heads.kv, heads.dim, q.rows].map(word);
+            let buffers = [&q.slot, keys, values, mask, &y.slot];
+            self.0.run(Op::Attention, &params, &buffers, [heads.query, q.rows, 1]);
+        }
+        y
+    }
+}

@@ -1,0 +1,150 @@
+//! Whole models on the GPU against the CPU.
+
+use candle_core::quantized::GgmlDType;
+use relayops_intent::backend::Backend;
+use relayops_intent::backend::cpu::Cpu;
+use relayops_intent::backend::gpu::Gpu;
+use relayops_intent::builtin;
+use relayops_intent::classifier::ClassifyOptions;
+use relayops_intent::loader::Loader;
+use relayops_intent::pack::IntentConfig;
+use relayops_intent::scoring::{Goal, Progress, Scorer};
+use relayops_testkit::{LABELS, TinyBert, TinyQwen2};
+
+use super::{gpu, open};
+
+const MESSAGES: [&str; 6] = [
+    "my internet is down",
+    "why was I charged twice",
+    "is my modem online",
+    "how do I restart the router",
+    "hello there, thanks",
+    "x",
+];
+
+/// Largest difference of a log-probability: floats that are added in another order.
+const TOLERANCE: f32 = 2e-4;
+
+fn loader(bytes: &[u8]) -> Loader {
+    let mut loader = Loader::new("tiny.gguf", Some(bytes.len() as u64), IntentConfig::default()).unwrap();
+    loader.push(bytes).unwrap();
+    loader
+}
+
+fn assert_close(a: &[f32], b: &[f32], what: &str) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    for (a, b) in a.iter().zip(b) {
+        assert!((a - b).abs() <= TOLERANCE, "{what}: {a}, expected {b}");
+    }
+}
+
+fn tiny_models() -> Vec<(String, TinyQwen2)> {
+    let uniform = [GgmlDType::F32, GgmlDType::Q4_0, GgmlDType::Q8_0, GgmlDType::Q6K];
+    let mut models: Vec<_> =
+        uniform.into_iter().map(|format| (format!("{format:?}"), TinyQwen2::uniform(format))).collect();
+    models.push(("mixed".to_owned(), TinyQwen2::default()));
+    models
+}
+
+fn scorers(gpu: &Gpu, tiny: &TinyQwen2) -> (Scorer<Gpu>, Scorer<Cpu>) {
+    let bytes = tiny.bytes().unwrap();
+    let on_gpu = loader(&bytes).on(gpu.clone()).finish_scorer().unwrap().0;
+    (on_gpu, loader(&bytes).exact().finish_scorer().unwrap().0)
+}
+
+#[test]
+fn a_decoder_scores_as_on_the_cpu() {
+    let Some(gpu) = gpu("a_decoder_scores_as_on_the_cpu") else { return };
+    for (name, tiny) in tiny_models() {
+        let (mut on_gpu, mut on_cpu) = scorers(&gpu, &tiny);
+        for message in MESSAGES {
+            let (a, b) = (on_gpu.score(message, true).unwrap(), on_cpu.score(message, true).unwrap());
+            assert_close(&a.log_probabilities, &b.log_probabilities, &format!("{name}: {message}"));
+            let (a, b) = (a.token_confidence.unwrap(), b.token_confidence.unwrap());
+            assert!((a - b).abs() < TOLERANCE, "{name}: token confidence {a}, expected {b}");
+        }
+        let (a, b) = (on_gpu.score_batch(&MESSAGES), on_cpu.score_batch(&MESSAGES));
+        for (a, b) in a.into_iter().zip(b) {
+            assert_close(
+                &a.unwrap().log_probabilities,
+                &b.unwrap().log_probabilities,
+                &format!("{name}, batch"),
+            );
+        }
+    }
+}
+
+fn finish<B: Backend>(scorer: &mut Scorer<B>) -> Progress {
+    loop {
+        match scorer.advance().unwrap() {
+            Progress::Running => {}
+            other => return other,
+        }
+    }
+}
+
+#[test]
+fn a_message_that_is_typed_scores_as_at_once() {
+    let Some(gpu) = gpu("a_message_that_is_typed_scores_as_at_once") else { return };
+    let (mut on_gpu, mut on_cpu) = scorers(&gpu, &TinyQwen2::default());
+    let long = "my internet is down and ".repeat(20);
+    let texts =
+        ["my", "my internet", "my internet is d", "my inter", long.trim(), "why was I", "why was I charged"];
+    for (index, text) in texts.into_iter().enumerate() {
+        on_gpu.begin(text, Goal::Hold).unwrap();
+        if index % 2 == 0 {
+            // A newer text ends an older one, wherever that is.
+            for _ in 0..index {
+                on_gpu.advance().unwrap();
+            }
+            continue;
+        }
+        assert_eq!(finish(&mut on_gpu), Progress::Held);
+        on_gpu.begin(text, Goal::Score).unwrap();
+        let Progress::Scored(scores) = finish(&mut on_gpu) else { panic!("not scored") };
+        let expected = on_cpu.score(text, false).unwrap();
+        assert_close(&scores.log_probabilities, &expected.log_probabilities, text);
+    }
+}
+
+#[test]
+fn an_encoder_scores_as_on_the_cpu() {
+    let Some(gpu) = gpu("an_encoder_scores_as_on_the_cpu") else { return };
+    for formats in
+        [vec![GgmlDType::F32], vec![GgmlDType::Q8_0, GgmlDType::Q5_0, GgmlDType::Q4_0, GgmlDType::F16]]
+    {
+        let bytes = TinyBert { formats, ..TinyBert::default() }.bytes().unwrap();
+        let mut on_gpu = loader(&bytes).on(gpu.clone()).finish_encoder().unwrap();
+        let mut on_cpu = loader(&bytes).exact().finish_encoder().unwrap();
+        for message in MESSAGES {
+            let expected = on_cpu.log_probabilities(message).unwrap();
+            assert_eq!(expected.len(), LABELS.len());
+            assert_close(&on_gpu.log_probabilities(message).unwrap(), &expected, message);
+        }
+    }
+}
+
+#[test]
+fn compact_passes_its_golden_check_and_says_where_it_runs() {
+    let Some(gpu) = gpu("compact_passes_its_golden_check_and_says_where_it_runs") else { return };
+    let mut on_gpu = builtin::compact().unwrap().on(gpu).finish().unwrap();
+    let result = on_gpu.classify("my internet is down", ClassifyOptions::default()).unwrap();
+    assert_eq!(result.backend, "webgpu");
+    let mut on_cpu = builtin::compact().unwrap().finish().unwrap();
+    let expected = on_cpu.classify("my internet is down", ClassifyOptions::default()).unwrap();
+    assert_eq!(result.intent, expected.intent);
+}
+
+#[test]
+fn a_lost_device_is_an_error_and_not_an_answer() {
+    if gpu("a_lost_device_is_an_error_and_not_an_answer").is_none() {
+        return;
+    }
+    let gpu = open();
+    let (mut scorer, _) = scorers(&gpu, &TinyQwen2::default());
+    scorer.score("my internet is down", false).unwrap();
+    gpu.lose();
+    for _ in 0..2 {
+        assert_eq!(scorer.score("my internet is down", false).unwrap_err().code(), "device_lost");
+    }
+}

@@ -1,0 +1,269 @@
+/** The WebGPU backend in a Worker, on a GPU in software, against the CPU; and everything that sends it back to the CPU. */
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { distance } from '../lib/adapters.js';
+import { change } from '../lib/change.js';
+import { ROOT, binary } from '../lib/paths.js';
+import { suite } from '../lib/suite.js';
+
+/** @typedef {import('../lib/browser.js').BrowserContext} BrowserContext */
+/** @typedef {import('../lib/browser.js').Page} Page */
+/** @typedef {import('/pkg/index.js').LoadOptions} LoadOptions */
+/** @typedef {Pick<LoadOptions, 'backend'> & { pack?: string }} Options */
+
+const web = suite({ gpu: true });
+const without = suite();
+
+/** @type {string[]} */
+const MESSAGES = JSON.parse(readFileSync(join(ROOT, 'tests/fixtures/messages20.json'), 'utf8'));
+/** Of a probability: the CPU rounds activations to 8 bits, which random weights amplify. */
+const TOLERANCE = 0.1;
+/** The same for trained weights. */
+const TRAINED_TOLERANCE = 0.03;
+/** Asked to have the device taken away, where `withLosses` is in force. */
+const LOSE = 'lose the device now';
+
+before(() => {
+  const { folder, tiny } = web.models();
+  const origin = join(folder, 'origin.json');
+  writeFileSync(origin, JSON.stringify({ base: 'tiny', sha256: '0'.repeat(64), licence: 'MIT', notices: '' }));
+  const args = ['pack', '--base', tiny, '--out', join(folder, 'tiny-pack'), '--name', 'tiny', '--origin', origin, '--quant', 'q4_k,embedding=q8_0'];
+  execFileSync(binary(), args, { stdio: ['ignore', 'ignore', 'inherit'] });
+});
+
+/**
+ * Serves the pack's files, its manifest changed where asked.
+ *
+ * @param {BrowserContext} context
+ * @param {(manifest: any) => void} [edit]
+ */
+async function servePack(context, edit = () => {}) {
+  await context.route('**/tiny-pack/*', async (route) => {
+    const name = new URL(route.request().url()).pathname.split('/').at(-1) ?? '';
+    const body = readFileSync(join(web.models().folder, 'tiny-pack', name));
+    if (name !== 'pack.json') return route.fulfill({ status: 200, body });
+    const manifest = JSON.parse(body.toString('utf8'));
+    edit(manifest);
+    return route.fulfill({ status: 200, body: JSON.stringify(manifest) });
+  });
+}
+
+/**
+ * Lets a message take the device away while it is under way.
+ *
+ * @param {BrowserContext} context
+ * @param {...string} more Changes of the same file.
+ */
+async function withLosses(context, ...more) {
+  const begin = 'let step = classifier.begin(text';
+  await change(context, '**/pkg/engine/loading.js', begin, `if (text === '${LOSE}') globalThis.device.lose();\n  ${begin}`, ...more);
+  await change(context, '**/pkg/engine/gpu.js', 'const device = await exports.Gpu.open();', 'const device = (globalThis.device = await exports.Gpu.open());');
+}
+
+/**
+ * Loads a model in the page, asks it some messages, and tells what ran.
+ *
+ * @param {Page} page
+ * @param {Options} options
+ * @param {string[]} [messages]
+ */
+function ask(page, options, messages = MESSAGES) {
+  return page.evaluate(
+    async ({ options, messages }) => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      /** @type {Set<string>} */
+      const phases = new Set();
+      const classifier = await IntentClassifier.load({ ...options, onProgress: ({ phase }) => phases.add(phase) });
+      const results = [];
+      for (const message of messages) results.push(await classifier.classify(message));
+      const info = await classifier.info();
+      classifier.dispose();
+      return { results, info, phases: [...phases] };
+    },
+    { options, messages },
+  );
+}
+
+test('compact answers on the GPU as on the CPU, and says where', async () => {
+  await web.withPage(async ({ page, complaints }) => {
+    const gpu = await ask(page, { backend: 'webgpu' });
+    const cpu = await ask(page, { backend: 'cpu' });
+    assert.deepEqual([gpu.info.backend, gpu.info.reason], ['webgpu', null]);
+    assert.equal(gpu.info.gpu?.software, true);
+    assert.deepEqual(gpu.phases, ['wasm', 'gpu', 'download', 'prepare', 'ready']);
+    assert.equal(cpu.info.gpu, null);
+    for (const [index, { intent, backend, probabilities }] of gpu.results.entries()) {
+      assert.equal(backend, 'webgpu');
+      assert.equal(intent, cpu.results[index].intent, MESSAGES[index]);
+      const off = distance(probabilities, cpu.results[index].probabilities);
+      assert.ok(off <= TRAINED_TOLERANCE, `${MESSAGES[index]}: off by ${off}`);
+    }
+    assert.deepEqual(complaints, []);
+  });
+});
+
+test('Qwen2 answers on the GPU as on the CPU: a file, a pack, with token confidence and while it is typed', async () => {
+  await web.withPage(
+    async ({ page, complaints }) => {
+      for (const pack of ['/models/tiny.gguf', '/tiny-pack/']) {
+        const gpu = await ask(page, { pack, backend: 'webgpu' });
+        const cpu = await ask(page, { pack });
+        assert.equal(gpu.info.backend, 'webgpu');
+        assert.equal(gpu.info.reason, pack.endsWith('/') ? null : 'WebGPU is not checked: a model file brings no golden answers, a pack does');
+        assert.deepEqual([gpu.info.parameters, gpu.info.weight_bytes], [cpu.info.parameters, cpu.info.weight_bytes]);
+        for (const [index, { probabilities }] of gpu.results.entries()) {
+          const off = distance(probabilities, cpu.results[index].probabilities);
+          assert.ok(off <= TOLERANCE, `${pack}: ${MESSAGES[index]}: off by ${off}`);
+        }
+      }
+      const { full, typed, plain } = await page.evaluate(async () => {
+        const { IntentClassifier } = await import('/pkg/index.js');
+        const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', backend: 'webgpu' });
+        const full = await classifier.classify('my internet is down', { tokenConfidence: true });
+        const session = classifier.session();
+        const superseded = session.update('my inter').catch((error) => error.code);
+        const typed = await session.update('my internet is down');
+        const plain = await session.submit('my internet is down');
+        classifier.dispose();
+        return { full, typed: { ...typed, superseded: await superseded }, plain };
+      });
+      assert.ok(full.token_confidence !== undefined && full.token_confidence > 0 && full.token_confidence < 1);
+      assert.equal(typed.superseded, 'superseded');
+      assert.ok(distance(typed.probabilities, plain.probabilities) < 1e-5);
+      assert.ok(distance(full.probabilities, plain.probabilities) < 1e-5);
+      assert.deepEqual(complaints, []);
+    },
+    (context) => servePack(context),
+  );
+});
+
+test('where there is no adapter, or only one in software, the CPU computes', async () => {
+  await without.withPage(async ({ page }) => {
+    const { info } = await ask(page, { backend: 'webgpu' }, []);
+    assert.match(info.backend, /^cpu-/);
+    assert.match(info.reason ?? '', /^no WebGPU: the browser has no adapter/);
+  });
+  await web.withPage(
+    async ({ page }) => {
+      const { info } = await ask(page, { pack: '/tiny-pack/', backend: 'auto' }, []);
+      assert.match(info.backend, /^cpu-/);
+      assert.match(info.reason ?? '', /^no WebGPU: its adapter is in software/);
+    },
+    (context) => servePack(context),
+  );
+});
+
+test('auto takes a GPU in hardware for a pack of one’s own', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      const own = await ask(page, { pack: '/tiny-pack/', backend: 'auto' }, []);
+      assert.equal(own.info.backend, 'webgpu');
+      for (const pack of [undefined, '/models/tiny.gguf']) {
+        const other = await ask(page, { ...(pack && { pack }), backend: 'auto' }, []);
+        assert.match(other.info.backend, /^cpu-/);
+      }
+    },
+    async (context) => {
+      await servePack(context);
+      // As if the software were hardware.
+      await change(context, '**/pkg/engine/gpu.js', '(isFallbackAdapter ?? adapter.isFallbackAdapter) === true', 'false');
+    },
+  );
+});
+
+test('a GPU that does not answer as the pack says is refused', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      const { info, results, phases } = await ask(page, { pack: '/tiny-pack/', backend: 'webgpu' }, ['my internet is down']);
+      assert.match(info.backend, /^cpu-/);
+      assert.match(info.reason ?? '', /^no WebGPU: pack tiny: webgpu does not answer as it must: a log-probability off by/);
+      assert.match(results[0].backend, /^cpu-/);
+      assert.ok(phases.includes('gpu'));
+    },
+    (context) => servePack(context, (manifest) => Object.assign(manifest.golden, { tolerance_other_order: 1e-9 })),
+  );
+});
+
+test('a lost device is found again once, then the CPU takes over; no message is lost', async () => {
+  await web.withPage(async ({ page, complaints }) => {
+    const { answers, infos } = await page.evaluate(async (lose) => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', backend: 'webgpu' });
+      const [answers, infos] = [[], []];
+      for (const text of [lose, 'my internet is down', lose, 'my internet is down']) {
+        answers.push(await classifier.classify(text));
+        infos.push(await classifier.info());
+      }
+      classifier.dispose();
+      return { answers, infos };
+    }, LOSE);
+    assert.deepEqual(answers.map(({ confidence }) => confidence !== null), [true, true, true, true]);
+    assert.deepEqual(answers.slice(0, 2).map(({ backend }) => backend), ['webgpu', 'webgpu']);
+    assert.deepEqual(infos.slice(0, 2).map(({ gpu }) => gpu?.losses), [1, 1]);
+    for (const { backend } of answers.slice(2)) assert.match(backend, /^cpu-/);
+    assert.match(infos[3].reason ?? '', /^no WebGPU: the GPU was lost twice/);
+    assert.deepEqual(complaints, []);
+  }, (context) => withLosses(context));
+});
+
+test('a device that is lost with the page’s own bytes has messages escalate', async () => {
+  await web.withPage(async ({ page }) => {
+    const { answer, info } = await page.evaluate(async (lose) => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const bytes = await (await fetch('/models/tiny.gguf')).arrayBuffer();
+      const classifier = await IntentClassifier.load({ pack: bytes, backend: 'webgpu' });
+      const answer = await classifier.classify(lose);
+      const info = await classifier.info();
+      classifier.dispose();
+      return { answer, info };
+    }, LOSE);
+    assert.deepEqual([answer.intent, answer.decision], ['unknown', { route: 'escalate', reason: 'error:device_lost' }]);
+    assert.match(info.reason ?? '', /^the GPU was lost/);
+  }, (context) => withLosses(context));
+});
+
+test('bytes of the page that a GPU refuses are read again for the CPU', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      const { info, answer } = await page.evaluate(async () => {
+        const { IntentClassifier } = await import('/pkg/index.js');
+        const bytes = await (await fetch('/models/tiny.gguf')).arrayBuffer();
+        const classifier = await IntentClassifier.load({ pack: bytes, backend: 'webgpu' });
+        const answer = await classifier.classify('my internet is down');
+        const info = await classifier.info();
+        classifier.dispose();
+        return { info, answer };
+      });
+      assert.match(info.reason ?? '', /^no WebGPU: the first message failed with device_lost/);
+      assert.notEqual(answer.confidence, null);
+    },
+    (context) => withLosses(context, "const WARM_UP = 'my internet is down'", `const WARM_UP = '${LOSE}'`),
+  );
+});
+
+test('on the CPU nothing of WebGPU is touched', async () => {
+  await web.withPage(
+    async ({ page, requests, complaints }) => {
+      await ask(page, {}, ['my internet is down']);
+      await ask(page, { pack: '/models/tiny.gguf', backend: 'auto' }, ['my internet is down']);
+      assert.ok(!requests.some((url) => url.includes('/wasm/webgpu/')));
+      assert.deepEqual(complaints, []);
+    },
+    (context) =>
+      change(context, '**/pkg/worker.js', 'const engine = new Engine();', "Object.defineProperty(navigator, 'gpu', { get: () => console.error('WebGPU was touched') });\nconst engine = new Engine();"),
+  );
+});
+
+test('a backend that there is not is refused', async () => {
+  await web.withPage(async ({ page }) => {
+    const { code, message } = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      return window.outcome(IntentClassifier.load(/** @type {any} */ ({ backend: 'gpu' })));
+    });
+    assert.deepEqual([code, message], ['invalid_argument', "backend: expected 'auto', 'cpu' or 'webgpu'"]);
+  });
+});
