@@ -10,9 +10,8 @@ use crate::adapter::{self, AdapterFiles};
 use crate::backend::Backend;
 use crate::cascade::{Cascade, CascadeOptions, TypingStep};
 use crate::classifier::{self, Classification, ModelInfo};
-use crate::encoder::Encoder;
 use crate::pack::{IntentConfig, Manifest};
-use crate::scoring::{Goal, Progress, Scorer};
+use crate::scoring::{Goal, Progress};
 use crate::{IntentError, loader, message, parallel};
 
 /// Makes panics readable in the console.
@@ -94,11 +93,7 @@ trait TakesFile {
     fn finish(self: Box<Self>) -> crate::Result<classifier::Classifier>;
 }
 
-impl<B: Backend> TakesFile for loader::Loader<B>
-where
-    Encoder<B>: Send + 'static,
-    Scorer<B>: Send + 'static,
-{
+impl<B: Backend> TakesFile for loader::Loader<B> {
     fn push(&mut self, chunk: &[u8]) -> crate::Result<()> {
         self.push(chunk)
     }
@@ -165,11 +160,7 @@ trait TakesPack {
     fn finish_unchecked(self: Box<Self>) -> crate::Result<loader::GoldenCheck>;
 }
 
-impl<B: Backend> TakesPack for loader::PackLoader<B>
-where
-    Encoder<B>: Send + 'static,
-    Scorer<B>: Send + 'static,
-{
+impl<B: Backend> TakesPack for loader::PackLoader<B> {
     fn manifest(&self) -> &Manifest {
         self.manifest()
     }

@@ -85,23 +85,23 @@ impl Taken {
 }
 
 /// Operations of a transformer's forward pass. Activations are f32, `[rows, cols]`, row-major.
-pub trait Backend {
+pub trait Backend: Send + 'static {
     /// Activations.
-    type Tensor;
+    type Tensor: Send;
     /// A weight matrix `[out, in]`.
-    type Matrix;
+    type Matrix: Send;
     /// A weight vector.
-    type Vector;
+    type Vector: Send;
     /// Keys and values of one layer, `[slots, kv heads * head dim]` each.
-    type KvLayer;
+    type KvLayer: Send;
     /// A low-rank path beside a weight matrix.
-    type LowRank;
+    type LowRank: Send;
     /// Rotary angles of a batch.
-    type Angles;
+    type Angles: Send;
     /// What the rows of a batch see.
-    type Mask;
+    type Mask: Send;
     /// Values on their way back.
-    type Reading;
+    type Reading: Send;
 
     /// Name as results report it, with the instruction set.
     fn name(&self) -> String;

@@ -45,6 +45,10 @@ pub(super) struct BenchArgs {
     /// messages of FILE.
     #[arg(long, value_name = "FILE")]
     flips: Option<PathBuf>,
+    /// Also count the labels that change on this machine's GPU, over the messages of FILE. For builds with the feature
+    /// webgpu.
+    #[arg(long, value_name = "FILE")]
+    gpu_flips: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
@@ -66,7 +70,12 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     }
     parts(&mut classifier, args.rounds)?;
     if let Some(path) = &args.flips {
-        flips(&mut classifier, args, path)?;
+        let exact = model::open_exact(&args.model, &args.config)?;
+        flips(&mut classifier, exact, "exact weights", path)?;
+    }
+    if let Some(path) = &args.gpu_flips {
+        let gpu = model::open_on_gpu(&args.model, &args.config)?;
+        flips(&mut classifier, gpu, "GPU", path)?;
     }
     // Last: it takes the adapter off.
     match args.config.adapter()? {
@@ -177,14 +186,13 @@ fn classified(classifier: &mut Cascade, text: &str) -> Result<Classification> {
     }
 }
 
-/// Compares `classifier` with the same model's weights as floats.
-fn flips(classifier: &mut Cascade, args: &BenchArgs, messages: &Path) -> Result<()> {
+/// Compares `classifier` with the same model computed otherwise.
+fn flips(classifier: &mut Cascade, mut other: Cascade, name: &str, messages: &Path) -> Result<()> {
     let texts = classify::read_texts(messages)?;
-    let mut exact = model::open_exact(&args.model, &args.config)?;
     let bar = progress::bar(Some(texts.len() as u64), "{bar:40} {pos} of {len}, {eta} left");
     let (mut flipped, mut gate_flipped, mut largest) = (0, 0, 0f32);
     for text in &texts {
-        let (a, b) = (classified(classifier, text)?, classified(&mut exact, text)?);
+        let (a, b) = (classified(classifier, text)?, classified(&mut other, text)?);
         if a.intent != b.intent {
             flipped += 1;
             let lead = b.margin.unwrap_or(0.0);
@@ -200,7 +208,7 @@ fn flips(classifier: &mut Cascade, args: &BenchArgs, messages: &Path) -> Result<
     }
     bar.finish_and_clear();
     say(format_args!(
-        "exact weights  {flipped} labels and {gate_flipped} routes of {} flip; probabilities differ by up to {largest:.3}",
+        "{name:14} {flipped} labels and {gate_flipped} routes of {} flip; probabilities differ by up to {largest:.3}",
         texts.len()
     ))?;
     Ok(())

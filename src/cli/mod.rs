@@ -7,6 +7,8 @@ mod dataset;
 mod eval;
 mod eval_table;
 mod fetch;
+#[cfg_attr(not(feature = "webgpu"), path = "no_gpu.rs")]
+mod gpu;
 mod model;
 mod output;
 mod pack;

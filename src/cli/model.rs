@@ -99,11 +99,15 @@ impl ConfigArgs {
 
     /// The classifier of a model file, by `exact` arithmetic or as it runs.
     fn open(&self, path: &Path, exact: bool) -> Result<Classifier> {
+        self.finish(path, |loader| if exact { loader.exact() } else { loader }.finish())
+    }
+
+    /// The classifier that `finish` makes of a model file.
+    fn finish(&self, path: &Path, finish: impl FnOnce(Loader) -> Result<Classifier>) -> Result<Classifier> {
         let adapter = self.adapter()?;
         let config = self.read(adapter.as_ref())?;
         let read = if adapter.is_some() { Loader::read_base } else { Loader::read_file };
-        let loader = read(path, config)?;
-        let mut classifier = if exact { loader.exact() } else { loader }.finish()?;
+        let mut classifier = finish(read(path, config)?)?;
         if let Some(files) = &adapter {
             classifier.set_adapter(Some(files), self.force_adapter)?;
         }
@@ -379,6 +383,22 @@ pub(super) fn open_exact(name: &str, args: &ConfigArgs) -> Result<Cascade> {
         Kind::Cascade => Err(IntentError::argument("--flips", "takes one model, not a cascade")),
         Kind::File(path) => args.open(&path, true).map(Cascade::from),
         Kind::Pack(pack) => pack.loader()?.exact().finish().map(Cascade::from),
+    }
+}
+
+/// As [`open`], on this machine's GPU.
+///
+/// # Errors
+/// As [`open_exact`], and `unavailable` where there is no GPU.
+pub(super) fn open_on_gpu(name: &str, args: &ConfigArgs) -> Result<Cascade> {
+    check(&[name.to_owned()], args)?;
+    match kind(name)? {
+        Kind::Baseline(baseline) => {
+            Err(IntentError::argument("--model", format!("{baseline} has no weights")))
+        }
+        Kind::Cascade => Err(IntentError::argument("--gpu-flips", "takes one model, not a cascade")),
+        Kind::File(path) => args.finish(&path, super::gpu::finish_file).map(Cascade::from),
+        Kind::Pack(pack) => super::gpu::finish_pack(pack.loader()?).map(Cascade::from),
     }
 }
 

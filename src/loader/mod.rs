@@ -187,11 +187,7 @@ impl<B: Backend> Loader<B> {
     ///
     /// # Errors
     /// `truncated`, and every error of building the parts.
-    pub fn finish(self) -> Result<Classifier>
-    where
-        Encoder<B>: Send + 'static,
-        Scorer<B>: Send + 'static,
-    {
+    pub fn finish(self) -> Result<Classifier> {
         let config = self.config.clone();
         let digest = self.hash.clone().map(|hash| hex(&hash.finalize()));
         let model: Box<dyn LabelModel + Send> = match self.parts()? {

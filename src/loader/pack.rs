@@ -11,10 +11,9 @@ use super::{Loader, read_chunks};
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Signal, Taken};
 use crate::classifier::{Classifier, Reading, Step};
-use crate::encoder::Encoder;
 use crate::pack::Manifest;
 use crate::pack::manifest::{MANIFEST, MAX_MANIFEST_BYTES, PackFile, hex, sha256};
-use crate::scoring::{Goal, Progress, Scorer};
+use crate::scoring::{Goal, Progress};
 use crate::{IntentError, Result};
 
 /// Builds a classifier from a manifest and the bytes of its files as they arrive, in order, in chunks of any size.
@@ -128,11 +127,7 @@ impl<B: Backend> PackLoader<B> {
     /// # Errors
     /// `invalid_pack` where bytes are missing, `golden_mismatch` where an answer is not the manifest's, and as
     /// [`Loader::finish`].
-    pub fn finish(self) -> Result<Classifier>
-    where
-        Encoder<B>: Send + 'static,
-        Scorer<B>: Send + 'static,
-    {
+    pub fn finish(self) -> Result<Classifier> {
         self.finish_unchecked()?.now()
     }
 
@@ -140,11 +135,7 @@ impl<B: Backend> PackLoader<B> {
     ///
     /// # Errors
     /// `invalid_pack` where bytes are missing, and as [`Loader::finish`].
-    pub fn finish_unchecked(self) -> Result<GoldenCheck>
-    where
-        Encoder<B>: Send + 'static,
-        Scorer<B>: Send + 'static,
-    {
+    pub fn finish_unchecked(self) -> Result<GoldenCheck> {
         if let Some(due) = self.manifest.files.get(self.file) {
             let detail = format!("ends at byte {} of {}", self.received, due.bytes);
             return Err(IntentError::pack(&due.path, detail));
@@ -199,8 +190,10 @@ impl GoldenCheck {
         };
         let backend = classifier.info().backend.clone();
         let progress = self.questions.advance(&backend, |text| {
-            let step =
-                text.map_or_else(|| Ok(classifier.advance()), |text| classifier.begin(text, Goal::Score))?;
+            let step = match text {
+                Some(text) => classifier.begin(text, Goal::Score)?,
+                None => classifier.advance(),
+            };
             Ok(match step {
                 Step::Running => Progress::Running,
                 Step::Waiting(signal) => Progress::Waiting(signal),

@@ -1,6 +1,7 @@
 //! Whole models on the GPU against the CPU.
 
 use candle_core::quantized::GgmlDType;
+use relayops_intent::adapter::{Adapter, Path, Projection};
 use relayops_intent::backend::Backend;
 use relayops_intent::backend::cpu::Cpu;
 use relayops_intent::backend::gpu::Gpu;
@@ -11,6 +12,7 @@ use relayops_intent::pack::IntentConfig;
 use relayops_intent::scoring::{Goal, Progress, Scorer};
 use relayops_testkit::{LABELS, TinyBert, TinyQwen2};
 
+use super::kernel_suite::random;
 use super::{gpu, open};
 
 const MESSAGES: [&str; 6] = [
@@ -147,4 +149,69 @@ fn a_lost_device_is_an_error_and_not_an_answer() {
     for _ in 0..2 {
         assert_eq!(scorer.score("my internet is down", false).unwrap_err().code(), "device_lost");
     }
+}
+
+/// Paths beside every projection, of ranks that are no multiple of anything.
+fn adapter(gpu: &Scorer<Gpu>, seed: u64) -> Adapter {
+    let sizes = *gpu.model().config();
+    let (h, f, kv) = (sizes.hidden, sizes.feed_forward, sizes.heads.kv * sizes.heads.dim);
+    let mut adapter = Adapter::default();
+    for layer in 0..sizes.layers {
+        for (index, projection) in Projection::ALL.into_iter().enumerate() {
+            let (out, width) = match projection {
+                Projection::Query | Projection::Output => (h, h),
+                Projection::Key | Projection::Value => (kv, h),
+                Projection::Gate | Projection::Up => (f, h),
+                Projection::Down => (h, f),
+            };
+            let rank = 1 + index;
+            let path = Path {
+                rank,
+                scale: 0.05,
+                a: random(seed + index as u64, rank * width),
+                b: random(seed + 100 + index as u64, out * rank),
+            };
+            adapter.paths.insert((layer, projection), path);
+        }
+    }
+    adapter
+}
+
+#[test]
+fn adapters_swap_as_on_the_cpu() {
+    let Some(gpu) = gpu("adapters_swap_as_on_the_cpu") else { return };
+    let (mut on_gpu, mut on_cpu) = scorers(&gpu, &TinyQwen2::default());
+    let plain = on_cpu.score(MESSAGES[0], false).unwrap();
+    for seed in [Some(1), Some(2), None, Some(1)] {
+        let adapter = seed.map(|seed| adapter(&on_gpu, seed));
+        let config = IntentConfig::default();
+        on_gpu.set_adapter(adapter.as_ref(), &config).unwrap();
+        on_cpu.set_adapter(adapter.as_ref(), &config).unwrap();
+        for message in MESSAGES {
+            let (a, b) = (on_gpu.score(message, false).unwrap(), on_cpu.score(message, false).unwrap());
+            assert_close(&a.log_probabilities, &b.log_probabilities, message);
+        }
+        let now = on_cpu.score(MESSAGES[0], false).unwrap();
+        assert_eq!(now == plain, seed.is_none(), "an adapter changes answers");
+    }
+}
+
+/// Bytes that a device holds after many messages of many lengths stay what they were after the first.
+#[test]
+fn many_messages_take_no_more_room_than_the_first() {
+    if gpu("many_messages_take_no_more_room_than_the_first").is_none() {
+        return;
+    }
+    let gpu = open();
+    let (mut on_gpu, _) = scorers(&gpu, &TinyQwen2::default());
+    let texts: Vec<String> = (1..=8).map(|words| "my internet is down ".repeat(words)).collect();
+    let round = |on_gpu: &mut Scorer<Gpu>| {
+        texts.iter().for_each(|text| drop(on_gpu.score(text.trim(), false).unwrap()))
+    };
+    round(&mut on_gpu);
+    let buffers = on_gpu.model().backend().buffers();
+    for _ in 0..30 {
+        round(&mut on_gpu);
+    }
+    assert_eq!(on_gpu.model().backend().buffers(), buffers);
 }

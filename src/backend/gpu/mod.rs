@@ -29,7 +29,7 @@ use std::sync::Arc;
 use super::{Backend, Heads, RopeTable, Taken, Visible};
 use crate::quant::{Format, QuantMatrix};
 use crate::{IntentError, Result};
-use pipelines::{OPS, Op};
+use pipelines::{COMMON, Op};
 pub use read::Reading;
 pub use recorder::DeviceBuffer;
 use recorder::Shared;
@@ -93,8 +93,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 impl Gpu {
-    /// Shaders to be compiled.
-    pub const SHADERS: usize = OPS.len();
+    /// Shaders that every model needs; those of the products are compiled when a matrix of their format is taken over.
+    pub const SHADERS: usize = COMMON;
 
     /// Opens the fastest adapter there is.
     ///
@@ -116,6 +116,12 @@ impl Gpu {
     pub fn adapter(&self) -> String {
         let info = &self.0.info;
         format!("{} ({:?}, {:?})", info.name, info.backend, info.device_type)
+    }
+
+    /// Buffers that were created on the device so far.
+    #[must_use]
+    pub fn buffers(&self) -> u64 {
+        self.0.created()
     }
 
     /// Makes the device unusable, as a driver that crashes would: for tests of what happens then.
@@ -190,6 +196,7 @@ impl Backend for Gpu {
         if !cols.is_multiple_of(4) {
             return Err(IntentError::argument("matrix", format!("{cols} columns are no multiple of 4")));
         }
+        self.0.pipeline(Op::Matmul(format).index());
         let Split { quants, scales, high } = Split::new(&matrix);
         drop(matrix);
         let what = format!("a matrix of {rows} rows of {cols} {format:?} values");

@@ -20,15 +20,8 @@ pub(super) enum Op {
     Attention,
 }
 
-/// Every shader, the one of index `op.index()` for `op`.
+/// Every shader, the one of index `op.index()` for `op`: first those that every model needs, then the products.
 pub(super) const OPS: [Op; 17] = [
-    Op::Matmul(Format::F32),
-    Op::Matmul(Format::F16),
-    Op::Matmul(Format::Q4_0),
-    Op::Matmul(Format::Q5_0),
-    Op::Matmul(Format::Q8_0),
-    Op::Matmul(Format::Q4K),
-    Op::Matmul(Format::Q6K),
     Op::RmsNorm,
     Op::LayerNorm,
     Op::Rope,
@@ -39,7 +32,17 @@ pub(super) const OPS: [Op; 17] = [
     Op::SelectRows,
     Op::Copy,
     Op::Attention,
+    Op::Matmul(Format::F32),
+    Op::Matmul(Format::F16),
+    Op::Matmul(Format::Q4_0),
+    Op::Matmul(Format::Q5_0),
+    Op::Matmul(Format::Q8_0),
+    Op::Matmul(Format::Q4K),
+    Op::Matmul(Format::Q6K),
 ];
+
+/// How many of them are no products.
+pub(super) const COMMON: usize = OPS.len() - Format::ALL.len();
 
 const MATMUL: &str = include_str!("shaders/matmul.wgsl");
 const NIBBLES: &str = include_str!("shaders/nibbles.wgsl");
@@ -48,17 +51,23 @@ const BLOCK_SCALE: &str = include_str!("shaders/block_scale.wgsl");
 impl Op {
     pub(super) fn index(self) -> usize {
         match self {
-            Self::Matmul(format) => Format::ALL.iter().position(|other| *other == format).unwrap_or_default(),
-            Self::RmsNorm => 7,
-            Self::LayerNorm => 8,
-            Self::Rope => 9,
-            Self::SiluMul => 10,
-            Self::Gelu => 11,
-            Self::MeanRows => 12,
-            Self::Add => 13,
-            Self::SelectRows => 14,
-            Self::Copy => 15,
-            Self::Attention => 16,
+            Self::RmsNorm => 0,
+            Self::LayerNorm => 1,
+            Self::Rope => 2,
+            Self::SiluMul => 3,
+            Self::Gelu => 4,
+            Self::MeanRows => 5,
+            Self::Add => 6,
+            Self::SelectRows => 7,
+            Self::Copy => 8,
+            Self::Attention => 9,
+            Self::Matmul(Format::F32) => 10,
+            Self::Matmul(Format::F16) => 11,
+            Self::Matmul(Format::Q4_0) => 12,
+            Self::Matmul(Format::Q5_0) => 13,
+            Self::Matmul(Format::Q8_0) => 14,
+            Self::Matmul(Format::Q4K) => 15,
+            Self::Matmul(Format::Q6K) => 16,
         }
     }
 

@@ -44,12 +44,6 @@ pub struct DeviceBuffer {
     buffer: Option<wgpu::Buffer>,
 }
 
-impl DeviceBuffer {
-    pub(super) fn bytes(&self) -> u64 {
-        self.buffer.as_ref().map_or(0, wgpu::Buffer::size)
-    }
-}
-
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
@@ -93,13 +87,17 @@ pub(super) struct Shared {
     pipelines: [OnceLock<Pipeline>; OPS.len()],
     params: wgpu::Buffer,
     param_stride: u64,
+    /// Bytes of a binding.
+    most_bytes: u64,
+    most_workgroups: usize,
     recorder: Mutex<Recorder>,
 }
 
 impl Shared {
     pub(super) fn new(opened: Opened) -> Self {
         let Opened { device, queue, info, faults } = opened;
-        let param_stride = u64::from(device.limits().min_uniform_buffer_offset_alignment).max(PARAM_BYTES);
+        let limits = device.limits();
+        let param_stride = u64::from(limits.min_uniform_buffer_offset_alignment).max(PARAM_BYTES);
         let params = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("parameters"),
             size: param_stride * BATCH as u64,
@@ -114,6 +112,8 @@ impl Shared {
             pipelines: std::array::from_fn(|_| OnceLock::new()),
             params,
             param_stride,
+            most_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            most_workgroups: limits.max_compute_workgroups_per_dimension as usize,
             recorder: Mutex::default(),
         }
     }
@@ -125,6 +125,11 @@ impl Shared {
     /// Compiles shader number `index`, unless that has been done.
     pub(super) fn pipeline(&self, index: usize) -> &Pipeline {
         self.pipelines[index].get_or_init(|| Pipeline::new(&self.device, OPS[index], PARAM_BYTES))
+    }
+
+    /// Buffers that were created so far.
+    pub(super) fn created(&self) -> u64 {
+        self.lock().next_id
     }
 
     /// Room for `bytes` of what shaders compute.
@@ -145,8 +150,7 @@ impl Shared {
     /// `out_of_memory` where they are more than a binding takes.
     pub(super) fn fixed(self: &Arc<Self>, words: &[u32], what: &str) -> Result<DeviceBuffer> {
         let bytes = 4 * words.len() as u64;
-        let limits = self.device.limits();
-        if bytes > limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) {
+        if bytes > self.most_bytes {
             return Err(IntentError::OutOfMemory {
                 what: format!("{what} in one binding of the GPU"),
                 bytes,
@@ -205,7 +209,7 @@ impl Shared {
 
     /// Records one command. `buffers` are those of the shader behind its parameters, in order.
     pub(super) fn run(&self, op: Op, params: &[u32], buffers: &[&DeviceBuffer], workgroups: [usize; 3]) {
-        let most = self.device.limits().max_compute_workgroups_per_dimension as usize;
+        let most = self.most_workgroups;
         if workgroups.contains(&0) {
             return;
         }
@@ -256,7 +260,9 @@ impl Shared {
 
     /// Gives the device all that is recorded, and then a copy, where one is wanted: source, destination, bytes.
     fn flush(&self, recorder: &mut Recorder, copy: Option<(&wgpu::Buffer, &wgpu::Buffer, u64)>) {
-        self.queue.write_buffer(&self.params, 0, &recorder.params);
+        if !recorder.params.is_empty() {
+            self.queue.write_buffer(&self.params, 0, &recorder.params);
+        }
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());

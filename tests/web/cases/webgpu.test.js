@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { distance } from '../lib/adapters.js';
+import { TEXTS, distance, makeAdapters, native, offer } from '../lib/adapters.js';
 import { change } from '../lib/change.js';
 import { ROOT, binary } from '../lib/paths.js';
 import { suite } from '../lib/suite.js';
@@ -171,6 +171,53 @@ test('auto takes a GPU in hardware for a pack of one’s own', async () => {
       await servePack(context);
       // As if the software were hardware.
       await change(context, '**/pkg/engine/gpu.js', '(isFallbackAdapter ?? adapter.isFallbackAdapter) === true', 'false');
+    },
+  );
+});
+
+test('adapters swap on the GPU, prove themselves there and survive the loss of the device', async () => {
+  const { folder, tiny } = web.models();
+  const folders = makeAdapters(join(folder, 'adapters'), tiny);
+  const expected = { none: native(tiny, null, TEXTS), first: native(tiny, folders.first, TEXTS) };
+  await web.withPage(
+    async ({ page, complaints }) => {
+      const { rounds, untrue, backend } = await page.evaluate(
+        async ({ texts, lose }) => {
+          const { IntentClassifier } = await import('/pkg/index.js');
+          const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', adapter: '/adapters/first/', backend: 'webgpu' });
+          const rounds = [];
+          const ask = async () => {
+            const results = [];
+            for (const text of texts) results.push(await classifier.classify(text));
+            rounds.push(results);
+          };
+          await ask();
+          await classifier.setAdapter(null);
+          await ask();
+          await classifier.setAdapter('/adapters/first/');
+          const untrue = await window.outcome(classifier.setAdapter('/adapters/untrue/'));
+          await ask();
+          await classifier.classify(lose);
+          await ask();
+          const { backend } = await classifier.info();
+          classifier.dispose();
+          return { rounds, untrue, backend };
+        },
+        { texts: TEXTS, lose: LOSE },
+      );
+      assert.deepEqual([backend, untrue.code], ['webgpu', 'golden_mismatch']);
+      for (const [round, results] of rounds.entries()) {
+        const wanted = round === 1 ? expected.none : expected.first;
+        for (const [index, { probabilities }] of results.entries()) {
+          const off = distance(probabilities, wanted[index].probabilities);
+          assert.ok(off <= TOLERANCE, `round ${round}: ${TEXTS[index]}: off by ${off}`);
+        }
+      }
+      assert.deepEqual(complaints, []);
+    },
+    async (context) => {
+      await offer(context, folders);
+      await withLosses(context);
     },
   );
 });
