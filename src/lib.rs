@@ -23,7 +23,7 @@
 //! | examples | [`dataset`]: messages with labels, their splits, and what keeps training and evaluation apart |
 //! | task | [`loader`], [`cascade`], [`classifier`], [`scoring`], [`encoder`] |
 //! | text | [`prompt`], [`trie`], [`tokenizer`], [`message`] |
-//! | model | [`model`], written in the coarse operations of [`backend`] |
+//! | model | [`model`], written in the coarse operations of [`backend`]: the CPU, or with the feature `webgpu` a GPU |
 //! | data | [`pack`] (labels, prompt, calibration, policy, manifests), [`gguf`] (files as they stream in), [`adapter`] |
 //! | numbers | [`quant`]: block formats, the matrix product and its kernels |
 //!

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::run::{cargo, output, root};
+use crate::run::{WEBGPU, cargo, output, root};
 
 /// The crate whose build is in the package, and what it is built for.
 const CRATE: &str = "relayops-intent";
@@ -95,8 +95,8 @@ pub(crate) fn write() -> Result<()> {
 
 fn text() -> Result<String> {
     let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform", TARGET];
-    let metadata: Metadata =
-        serde_json::from_str(&output(&mut cargo(&arguments))?).context("cargo metadata")?;
+    // One of the builds has WebGPU.
+    let metadata: Metadata = serde_json::from_str(&output(cargo(&arguments).arg(WEBGPU))?).context("cargo metadata")?;
     let crates = linked(&metadata)?;
     let mut out = String::from(
         "Third-party notices of relayops-intent\n\nThe files in wasm/ contain these crates, and Rust's \

@@ -254,7 +254,7 @@ test('licences and notices are in the tarball, and nothing that is not needed', 
   const paths = packed.files.map(({ path }) => path);
   for (const path of ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'THIRD_PARTY_NOTICES.txt']) assert.ok(paths.includes(path), path);
   const notices = readFileSync(join(ROOT, 'pkg/THIRD_PARTY_NOTICES.txt'), 'utf8');
-  for (const text of ['wasm-bindgen 0.', 'serde 1.', 'Apache License', 'Permission is hereby granted', 'compact: from sentence-transformers/all-MiniLM-L6-v2, Apache-2.0.']) {
+  for (const text of ['wasm-bindgen 0.', 'wgpu 30.', 'serde 1.', 'Apache License', 'Permission is hereby granted', 'compact: from sentence-transformers/all-MiniLM-L6-v2, Apache-2.0.']) {
     assert.ok(notices.includes(text), text);
   }
   for (const native of ['tokio', 'axum', 'clap', 'wasm-bindgen-cli-support', 'serde_derive']) {

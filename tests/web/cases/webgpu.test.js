@@ -305,6 +305,23 @@ test('on the CPU nothing of WebGPU is touched', async () => {
   );
 });
 
+test('the benchmark’s page measures both sides and gives a result to share', async () => {
+  await web.withPage(async ({ page, complaints }) => {
+    await page.goto(`${web.origin()}/gpu.html`);
+    await page.fill('#rounds', '1');
+    await page.click('#run');
+    await page.waitForSelector('#copy:not([hidden]), #error:not([hidden])', { timeout: 120_000 });
+    assert.equal(await page.isVisible('#error'), false, (await page.textContent('#error')) ?? '');
+    const result = JSON.parse((await page.textContent('#result')) ?? '');
+    assert.deepEqual([result.model, result.gpu_side.backend, result.label_flips], ['compact', 'webgpu', 0]);
+    assert.match(result.cpu_side.backend, /^cpu-/);
+    assert.equal(result.gpu.software, true);
+    assert.ok(result.gpu_side.n === result.messages && result.gpu_side.median_ms > 0 && result.cpu_side.median_ms > 0);
+    assert.ok(result.largest_probability_difference <= TRAINED_TOLERANCE);
+    assert.deepEqual(complaints, []);
+  });
+});
+
 test('a backend that there is not is refused', async () => {
   await web.withPage(async ({ page }) => {
     const { code, message } = await page.evaluate(async () => {
