@@ -96,7 +96,8 @@ pub(crate) fn write() -> Result<()> {
 fn text() -> Result<String> {
     let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform", TARGET];
     // One of the builds has WebGPU.
-    let metadata: Metadata = serde_json::from_str(&output(cargo(&arguments).arg(WEBGPU))?).context("cargo metadata")?;
+    let metadata: Metadata =
+        serde_json::from_str(&output(cargo(&arguments).arg(WEBGPU))?).context("cargo metadata")?;
     let crates = linked(&metadata)?;
     let mut out = String::from(
         "Third-party notices of relayops-intent\n\nThe files in wasm/ contain these crates, and Rust's \
