@@ -13,6 +13,7 @@ export { Outbox } from './outbox/outbox.js';
 export { redact } from './outbox/redact.js';
 
 /** @typedef {import('./api.js').AdapterFiles} AdapterFiles */
+/** @typedef {import('./api.js').Backend} Backend */
 /** @typedef {import('./api.js').BatchOptions} BatchOptions */
 /** @typedef {import('./api.js').BatchProgress} BatchProgress */
 /** @typedef {import('./api.js').CacheProgress} CacheProgress */

@@ -115,7 +115,12 @@ run.addEventListener('click', async () => {
 
 copy.addEventListener('click', () => void navigator.clipboard.writeText(result.textContent ?? ''));
 
-for (const model of await offeredModels()) {
-  choice.append(create('option', { text: model.file }));
-  /** @type {HTMLOptionElement} */ (choice.lastElementChild).value = modelUrl(model).href;
+async function offer() {
+  for (const model of await offeredModels()) {
+    const option = create('option', { text: model.file });
+    option.value = modelUrl(model).href;
+    choice.append(option);
+  }
 }
+
+void offer();

@@ -185,6 +185,7 @@ test('adapters swap on the GPU, prove themselves there and survive the loss of t
         async ({ texts, lose }) => {
           const { IntentClassifier } = await import('/pkg/index.js');
           const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', adapter: '/adapters/first/', backend: 'webgpu' });
+          /** @type {import('/pkg/index.js').ClassifyResult[][]} */
           const rounds = [];
           const ask = async () => {
             const results = [];
@@ -240,7 +241,8 @@ test('a lost device is found again once, then the CPU takes over; no message is 
     const { answers, infos } = await page.evaluate(async (lose) => {
       const { IntentClassifier } = await import('/pkg/index.js');
       const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', backend: 'webgpu' });
-      const [answers, infos] = [[], []];
+      /** @type {{ answers: import('/pkg/index.js').ClassifyResult[], infos: import('/pkg/index.js').ModelInfo[] }} */
+      const { answers, infos } = { answers: [], infos: [] };
       for (const text of [lose, 'my internet is down', lose, 'my internet is down']) {
         answers.push(await classifier.classify(text));
         infos.push(await classifier.info());
