@@ -4,9 +4,9 @@
  * @module
  */
 
-import { IntentError, describe } from '../errors.js';
+import { IntentError } from '../errors.js';
 import { applyAdapter, openAdapter, settleAdapter } from './adapter-source.js';
-import { lostGpu } from './gpu.js';
+import { lostGpu, reasonOf } from './gpu.js';
 import { answer, load, loadOnCpu, loadOnGpu } from './loading.js';
 import { ProgressReporter } from './progress.js';
 import { nextTurn } from './turns.js';
@@ -130,14 +130,14 @@ export class Engine {
         this.#loaded = await this.#adapted(await loadOnGpu(params, [], quietly, { ...info, losses: 1 }));
         return true;
       } catch (error) {
-        why = `the GPU was lost, and then: ${describe(error)}`;
+        why = `the GPU was lost, and then: ${reasonOf(error)}`;
       }
     }
     try {
       this.#loaded = await this.#adapted(await loadOnCpu(params, [], quietly, `no WebGPU: ${why}`));
       return true;
     } catch (error) {
-      this.#loaded = { ...lost, reason: `the GPU was lost, and the model could not be loaded again: ${describe(error)}` };
+      this.#loaded = { ...lost, reason: `the GPU was lost, and the model could not be loaded again: ${reasonOf(error)}` };
       return false;
     }
   }

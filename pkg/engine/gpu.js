@@ -4,7 +4,6 @@
  * @module
  */
 
-import { describe } from '../errors.js';
 import { nextTurn } from './turns.js';
 import { startGpuWasm } from './wasm.js';
 
@@ -44,7 +43,7 @@ export async function chooseGpu(backend, stages) {
     if (adapter.software && backend === 'auto') return no('no WebGPU: its adapter is in software');
     return { info: adapter, reason: null };
   } catch (error) {
-    return no(`no WebGPU: ${describe(error)}`);
+    return no(`no WebGPU: ${reasonOf(error)}`);
   }
 }
 
@@ -85,6 +84,14 @@ export function gpuLoaders({ exports, device }) {
     finishFile: async (loader) => loader.finish(),
     finishPack: (loader) => exports.Gpu.finish(loader),
   };
+}
+
+/**
+ * @param {unknown} error
+ * @returns {string} What it says, for people: its code is told apart from others by nobody here.
+ */
+export function reasonOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Codes of errors that are the sources' own: the CPU would meet them too. */

@@ -4,9 +4,8 @@
  * @module
  */
 
-import { describe } from '../errors.js';
 import { applyAdapter, openAdapter } from './adapter-source.js';
-import { chooseGpu, gpuLoaders, isFaultOfGpu, openGpu } from './gpu.js';
+import { chooseGpu, gpuLoaders, isFaultOfGpu, openGpu, reasonOf } from './gpu.js';
 import { openModel } from './model-source.js';
 import { ProgressReporter, sumOf } from './progress.js';
 import { startWasm } from './wasm.js';
@@ -55,7 +54,7 @@ export async function load(params, feeds, onProgress) {
   } catch (error) {
     if (!isFaultOfGpu(error)) throw error;
     for (const feed of feeds) feed.restart();
-    return loadOnCpu(params, feeds, onProgress, `no WebGPU: ${describe(error)}`);
+    return loadOnCpu(params, feeds, onProgress, `no WebGPU: ${reasonOf(error)}`);
   }
 }
 

@@ -53,14 +53,14 @@ async function servePack(context, edit = () => {}) {
 }
 
 /**
- * Lets a message take the device away while it is under way.
+ * Lets a message take the device away while it is under way; asked again, it does not.
  *
  * @param {BrowserContext} context
  * @param {...string} more Changes of the same file.
  */
 async function withLosses(context, ...more) {
   const begin = 'let step = classifier.begin(text';
-  await change(context, '**/pkg/engine/loading.js', begin, `if (text === '${LOSE}') globalThis.device.lose();\n  ${begin}`, ...more);
+  await change(context, '**/pkg/engine/loading.js', begin, `if (text === '${LOSE}' && (globalThis.isLost = !globalThis.isLost)) globalThis.device.lose();\n  ${begin}`, ...more);
   await change(context, '**/pkg/engine/gpu.js', 'const device = await exports.Gpu.open();', 'const device = (globalThis.device = await exports.Gpu.open());');
 }
 
@@ -251,7 +251,7 @@ test('a lost device is found again once, then the CPU takes over; no message is 
       return { answers, infos };
     }, LOSE);
     assert.deepEqual(answers.map(({ confidence }) => confidence !== null), [true, true, true, true]);
-    assert.deepEqual(answers.slice(0, 2).map(({ backend }) => backend), ['webgpu', 'webgpu']);
+    assert.deepEqual(answers.slice(0, 2).map(({ backend }) => backend), ['webgpu', 'webgpu'], infos[0].reason ?? '');
     assert.deepEqual(infos.slice(0, 2).map(({ gpu }) => gpu?.losses), [1, 1]);
     for (const { backend } of answers.slice(2)) assert.match(backend, /^cpu-/);
     assert.match(infos[3].reason ?? '', /^no WebGPU: the GPU was lost twice/);
