@@ -187,6 +187,7 @@
  * @property {number} parameters
  * @property {number} weight_bytes
  * @property {number} prefix_tokens Tokens of the constant prompt prefix.
+ * @property {string} [identity] SHA-256 of a pack's manifest, or of a file that takes adapters.
  */
 
 /**
@@ -203,6 +204,7 @@
  * @property {number} parameters
  * @property {number} weight_bytes
  * @property {number} prefix_tokens Tokens of the constant prompt prefix.
+ * @property {string} [identity] SHA-256 of a pack's manifest, or of a file that takes adapters.
  * @property {Fallback} [fallback] Present if another model runs than the one that was asked for.
  * @property {StageInfo[]} [stages] The models of a cascade, in the order in which they are asked.
  * @property {string | null} reason Why nothing faster runs: no relaxed SIMD, not cross-origin

@@ -214,16 +214,15 @@ struct StageInfo<'a> {
 #[derive(Serialize)]
 struct Info<'a> {
     #[serde(flatten)]
-    last: StageInfo<'a>,
+    last: Option<StageInfo<'a>>,
     labels: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     stages: Vec<StageInfo<'a>>,
 }
 
 impl<'a> StageInfo<'a> {
-    fn new(stage: &'a classifier::Classifier) -> Self {
-        let config = stage.config();
-        Self { model: stage.info(), threshold: config.threshold, temperature: config.temperature }
+    fn new((stage, threshold): (&'a classifier::Classifier, f32)) -> Self {
+        Self { model: stage.info(), threshold, temperature: stage.config().temperature }
     }
 }
 
@@ -314,12 +313,12 @@ impl Classifier {
     /// # Errors
     /// Only where the object can't be made.
     pub fn info(&self) -> Result<JsValue, JsValue> {
-        let last = self.0.last();
         let several = self.0.depth() > 1;
+        let stages = || self.0.stages().zip(self.0.own_thresholds()).map(StageInfo::new);
         to_object(&Info {
-            last: StageInfo::new(last),
-            labels: &last.config().labels,
-            stages: self.0.stages().filter(|_| several).map(StageInfo::new).collect(),
+            last: stages().last(),
+            labels: &self.0.last().config().labels,
+            stages: stages().filter(|_| several).collect(),
         })
     }
 }

@@ -18,7 +18,7 @@ use crate::eval::cross_validation::{CrossValidation, SEEDS, cross_validate};
 use crate::eval::sets::{BuiltIn, EvalSet, calibration};
 use crate::eval::sgr::RiskTarget;
 use crate::eval::{Difference, Evaluation, Evaluator, GateFigures, Options, compare, evaluate, report};
-use crate::pack::IntentConfig;
+use crate::pack::{CascadeConfig, IntentConfig};
 use crate::packing::figures::condense;
 use crate::{IntentError, Result};
 
@@ -71,7 +71,8 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     save_config: Option<PathBuf>,
     /// Write the figures, and the temperature and threshold in force, of the one model file with --adapter into the
-    /// adapter's intent.json, once all went well. They are to be those of its own base on built-in sets.
+    /// adapter's intent.json, once all went well. They are to be those of its own base on built-in sets. Of a cascade its
+    /// thresholds alone, which then hold wherever the adapter comes after this compact.
     #[arg(long, requires = "adapter", conflicts_with_all = ["force_adapter", "jsonl"])]
     record: bool,
     /// Fit the baselines on the splits of five seeds and print mean and spread.
@@ -111,16 +112,17 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     }
     let target = check(args)?;
     let sets = sets(args)?;
-    let Finished { results, configs, failures } = Job::new(args, target, &sets)?.run()?;
-    let differences = differences(&results, &sets)?;
+    let finished = Job::new(args, target, &sets)?.run()?;
+    let Finished { results, failures, .. } = &finished;
+    let differences = differences(results, &sets)?;
     if let Some(folder) = &args.report {
-        let path = write_report(folder, &results, &differences)?;
+        let path = write_report(folder, results, &differences)?;
         eprintln!("relayops-intent: report in {}", path.display());
     }
     let out = match (args.json, results.as_slice()) {
         (true, [result]) => json(result)?,
-        (true, _) => json(&Results { results: &results, differences: &differences })?,
-        (false, _) => [eval_table::render(&results, &differences), sweep_table::render(&results)].concat(),
+        (true, _) => json(&Results { results, differences: &differences })?,
+        (false, _) => [eval_table::render(results, &differences), sweep_table::render(results)].concat(),
     };
     print(&out)?;
     for result in results.iter().filter(|result| result.set == results[0].set) {
@@ -131,14 +133,16 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
             eprintln!("relayops-intent: {}: {choice}", result.model);
         }
     }
-    for failure in &failures {
+    for failure in failures {
         eprintln!("relayops-intent: {failure}");
     }
-    save(args, &configs, &results, failures.is_empty())
+    save(args, &finished)
 }
 
 /// Writes the configuration and the figures, if they were asked for and can be vouched for.
-fn save(args: &EvalArgs, configs: &[IntentConfig], results: &[Evaluation], scored: bool) -> Result<ExitCode> {
+fn save(args: &EvalArgs, finished: &Finished) -> Result<ExitCode> {
+    let Finished { results, configs, failures, .. } = finished;
+    let scored = failures.is_empty();
     let code = if scored { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let adapter = args.config.adapter_folder().filter(|_| args.record).map(|folder| folder.join(INTENT));
     let asked = args.save_config.iter().chain(&adapter);
@@ -154,10 +158,18 @@ fn save(args: &EvalArgs, configs: &[IntentConfig], results: &[Evaluation], score
         if let Some((path, read)) = adapter.as_ref().zip(args.config.adapter()?) {
             let missing = || IntentError::argument("--record", format!("{} is not there", path.display()));
             let intent = read.intent().ok_or_else(missing)?.clone();
+            let recorded = match finished.cascades.first().cloned() {
+                Some(cascade) => {
+                    let config = IntentConfig { cascade: Some(cascade), ..intent.config };
+                    Intent { config, ..intent }
+                }
+                None => {
+                    let figures = condense(&serde_json::json!({ "results": results }));
+                    Intent { config: config.clone(), figures, ..intent }
+                }
+            };
             let files = Some(Digests::of(&read.config, &read.tensors));
-            let figures = condense(&serde_json::json!({ "results": results }));
-            let recorded = Intent { config: config.clone(), files, figures, ..intent };
-            output::write(path, &recorded.to_json()?)?;
+            output::write(path, &Intent { files, ..recorded }.to_json()?)?;
         }
         return Ok(code);
     }
@@ -188,7 +200,8 @@ fn check(args: &EvalArgs) -> Result<Option<RiskTarget>> {
     let saving = [("--save-config", args.save_config.is_some()), ("--record", args.record)];
     for (option, _) in saving.into_iter().filter(|(_, given)| *given) {
         let [name] = &args.models[..] else { return Err(IntentError::argument(option, "takes one model")) };
-        if !model::is_configurable(name)? {
+        let records = option == "--record" && model::is_cascade(name);
+        if !(records || model::is_configurable(name)?) {
             let detail = format!("{name} takes no --config, so there is none to save; only model files do");
             return Err(IntentError::argument(option, detail));
         }
@@ -249,6 +262,8 @@ struct Finished {
     results: Vec<Evaluation>,
     /// In force, of each model.
     configs: Vec<IntentConfig>,
+    /// Thresholds in force of each that is a cascade.
+    cascades: Vec<CascadeConfig>,
     /// Counts of messages that models failed on, in words.
     failures: Vec<String>,
 }
@@ -321,6 +336,7 @@ impl<'a> Job<'a> {
             finished.failures.extend(failures(&evaluator, set)?);
         }
         finished.configs.push(evaluator.config().clone());
+        finished.cascades.extend(evaluator.cascade_config());
         let options = Options { sweep: self.args.sweep, ..Options::default() };
         self.sets.iter().map(|set| evaluate(&evaluator, set, options)).collect()
     }

@@ -29,13 +29,22 @@ use qwen::QwenModel;
 /// Bytes read from a file, or taken from a caller, at a time.
 const CHUNK: usize = 1 << 20;
 
+/// What a pack's manifest says of its file.
+struct Promise {
+    /// Name of the stage.
+    stage: String,
+    architecture: String,
+    /// See [`ModelInfo::identity`].
+    identity: String,
+}
+
 /// Builds a classifier from the bytes of a GGUF file as they arrive, in order, in chunks of any size.
 pub struct Loader {
     stream: GgufStream,
     config: IntentConfig,
     architecture: Option<Architecture>,
-    /// Name of the stage and the architecture that a pack promises.
-    promised: Option<(String, String)>,
+    /// What a pack promises.
+    promised: Option<Promise>,
     backend: Cpu,
     /// Of all bytes so far, where adapters are to be compared with them.
     hash: Option<Sha256>,
@@ -58,10 +67,10 @@ impl Loader {
         })
     }
 
-    /// Calls the stage `stage` and refuses files of another architecture.
+    /// Calls the stage as `promised` and refuses files of another architecture.
     #[must_use]
-    pub fn named(self, stage: &str, architecture: &str) -> Self {
-        Self { promised: Some((stage.to_owned(), architecture.to_owned())), ..self }
+    fn promised(self, promised: Promise) -> Self {
+        Self { promised: Some(promised), ..self }
     }
 
     /// Builds the model on [`Cpu::exact`].
@@ -128,9 +137,8 @@ impl Loader {
         if let (None, Some(header)) = (&self.architecture, self.stream.header()) {
             let architecture = Architecture::from_header(header)?;
             check_config(&architecture, header.metadata.file(), &self.config)?;
-            if let Some((_, promised)) =
-                self.promised.as_ref().filter(|(_, name)| name != architecture.name())
-            {
+            let promised = self.promised.as_ref().map(|promised| &promised.architecture);
+            if let Some(promised) = promised.filter(|promised| *promised != architecture.name()) {
                 let detail = format!("{promised:?}, but the file's is {:?}", architecture.name());
                 return Err(IntentError::pack("architecture", detail));
             }
@@ -148,7 +156,8 @@ impl Loader {
         let digest = self.hash.clone().map(|hash| hex(&hash.finalize()));
         let model: Box<dyn LabelModel + Send> = match self.parts()? {
             (Architecture::Qwen2(sizes), parts) => {
-                let (scorer, info) = parts.scorer(sizes)?;
+                let (scorer, mut info) = parts.scorer(sizes)?;
+                info.identity = info.identity.or_else(|| digest.clone());
                 Box::new(QwenModel { scorer, info, digest })
             }
             (Architecture::Bert(sizes), parts) => Box::new(parts.encoder(sizes)?),
@@ -190,8 +199,11 @@ impl Loader {
         let Some(architecture) = self.architecture else {
             return Err(gguf.metadata.invalid("header", "was not read"));
         };
-        let stage = self.promised.map_or_else(|| architecture.name().to_owned(), |(stage, _)| stage);
-        Ok((architecture, Parts { gguf, stage, backend: self.backend, config: self.config }))
+        let (stage, identity) = match self.promised {
+            Some(Promise { stage, identity, .. }) => (stage, Some(identity)),
+            None => (architecture.name().to_owned(), None),
+        };
+        Ok((architecture, Parts { gguf, stage, identity, backend: self.backend, config: self.config }))
     }
 }
 
@@ -224,6 +236,7 @@ fn check_config(architecture: &Architecture, file: &str, config: &IntentConfig) 
 struct Parts {
     gguf: Gguf,
     stage: String,
+    identity: Option<String>,
     backend: Cpu,
     config: IntentConfig,
 }
@@ -255,6 +268,7 @@ impl Parts {
             parameters: tensors().map(|t| t.rows() as u64 * t.cols() as u64).sum(),
             weight_bytes: tensors().map(|t| t.bytes() as u64).sum(),
             prefix_tokens: 0,
+            identity: self.identity.clone(),
         }
     }
 }

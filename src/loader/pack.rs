@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::{Loader, read_chunks};
+use super::{Loader, Promise, read_chunks};
 use crate::classifier::{Classifier, Reading};
 use crate::pack::Manifest;
 use crate::pack::manifest::{GoldenVector, MANIFEST, MAX_MANIFEST_BYTES, PackFile, hex, sha256};
@@ -32,9 +32,13 @@ impl PackLoader {
     /// `invalid_pack`.
     pub fn new(pack_json: &[u8]) -> Result<Self> {
         let manifest = Manifest::from_json(pack_json)?;
-        let loader = Loader::new(&manifest.name, Some(manifest.total_bytes()), manifest.config.clone())?
-            .named(&manifest.name, &manifest.architecture);
         let identity = sha256(pack_json);
+        let loader = Loader::new(&manifest.name, Some(manifest.total_bytes()), manifest.config.clone())?
+            .promised(Promise {
+                stage: manifest.name.clone(),
+                architecture: manifest.architecture.clone(),
+                identity: identity.clone(),
+            });
         Ok(Self { manifest, identity, loader, file: 0, received: 0, hash: Sha256::new(), same_order: true })
     }
 

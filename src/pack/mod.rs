@@ -5,5 +5,5 @@ mod config;
 pub mod manifest;
 
 pub(crate) use config::check_threshold;
-pub use config::{AnswerConfig, IntentConfig, Piece, PromptConfig};
+pub use config::{AnswerConfig, CascadeConfig, IntentConfig, Piece, PromptConfig};
 pub use manifest::Manifest;
