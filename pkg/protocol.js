@@ -70,7 +70,14 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  *
  * @typedef {Request
  *   | { type: 'chunk', id: number, stage: number, bytes: Uint8Array<ArrayBuffer> | null }
- *   | { type: 'cancel', id: number }} ToWorker
+ *   | { type: 'cancel', id: number }
+ *   | { type: 'thread_failed' }} ToWorker
+ */
+
+/**
+ * What a Worker that helps the engine's is started with: a build with threads, and what it shares.
+ *
+ * @typedef {{ build: 'simd128-threads' | 'relaxed-simd-threads', module: WebAssembly.Module, memory: WebAssembly.Memory }} ThreadStart
  */
 
 /** @typedef {{ code: IntentErrorCode, message: string, fatal: boolean }} WireError */
@@ -79,7 +86,8 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * @typedef {{ type: 'value', id: number, value: Calls[keyof Calls]['value'] }
  *   | { type: 'error', id: number, error: WireError }
  *   | { type: 'progress', id: number, progress: LoadProgress }
- *   | { type: 'pull', id: number, stage: number }} FromWorker
+ *   | { type: 'pull', id: number, stage: number }
+ *   | { type: 'thread', start: ThreadStart }} FromWorker
  */
 
 /** Largest piece handed to the engine at once, in bytes: its transient copy stays small. */

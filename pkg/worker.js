@@ -23,7 +23,7 @@ import './errors.js';
 /** @typedef {import('./protocol.js').Request} Request */
 /** @typedef {import('./protocol.js').ToWorker} ToWorker */
 
-const engine = new Engine();
+const engine = new Engine((start) => post({ type: 'thread', start }));
 /** Feeds of the load under way, one a stage, for bytes that the page holds. @type {ChunkFeed[]} */
 let feeds = [];
 /** Ends the request under way, where it can be ended. @type {{ id: number, abort: AbortController } | null} */
@@ -89,6 +89,10 @@ async function answer(request) {
 async function onMessage({ data }) {
   if (data.type === 'chunk') {
     feeds[data.stage]?.give(data.bytes);
+    return;
+  }
+  if (data.type === 'thread_failed') {
+    engine.threadFailed();
     return;
   }
   if (data.type === 'cancel') {

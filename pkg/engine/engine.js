@@ -18,6 +18,17 @@ import { startWasm } from './wasm.js';
 export class Engine {
   /** @type {{ wasm: Wasm, classifier: Classifier } | null} */
   #loaded = null;
+  #threads;
+
+  /** @param {(start: import('../protocol.js').ThreadStart) => void} startThread Has a Worker made that helps this one. */
+  constructor(startThread) {
+    this.#threads = { start: startThread, failed: 0 };
+  }
+
+  /** Says that such a Worker failed. */
+  threadFailed() {
+    this.#threads.failed += 1;
+  }
 
   /**
    * @param {import('../protocol.js').StageSource[]} stages
@@ -32,7 +43,7 @@ export class Engine {
     const caching = cache ? { progress } : null;
     // The first bytes are on their way while the module compiles.
     const [wasm, ...opened] = await Promise.all([
-      progress.step('wasm', () => startWasm(threads)),
+      progress.step('wasm', () => startWasm(threads, this.#threads)),
       ...stages.map(({ source, config }, index) => openModel(source, feeds[index], config, caching)),
     ]);
     const models = opened.map((model) => model.start(wasm.exports));
