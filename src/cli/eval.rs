@@ -11,13 +11,14 @@ use serde::Serialize;
 
 use super::model::{self, COMPACT, ConfigArgs};
 use super::{eval_table, output, progress, sweep_table};
-use crate::adapter::{Digests, INTENT, Intent};
+use crate::adapter::{AdapterFiles, Digests, INTENT, Intent};
 use crate::baselines::Baseline;
 use crate::dataset::CalibrationPart;
 use crate::eval::cross_validation::{CrossValidation, SEEDS, cross_validate};
 use crate::eval::sets::{BuiltIn, EvalSet, calibration};
 use crate::eval::sgr::RiskTarget;
 use crate::eval::{Difference, Evaluation, Evaluator, GateFigures, Options, compare, evaluate, report};
+use crate::loader::golden_of_adapter;
 use crate::pack::{CascadeConfig, IntentConfig};
 use crate::packing::figures::condense;
 use crate::{IntentError, Result};
@@ -155,21 +156,8 @@ fn save(args: &EvalArgs, finished: &Finished) -> Result<ExitCode> {
         if let Some(path) = &args.save_config {
             output::write(path, &format!("{}\n", json(config)?))?;
         }
-        if let Some((path, read)) = adapter.as_ref().zip(args.config.adapter()?) {
-            let missing = || IntentError::argument("--record", format!("{} is not there", path.display()));
-            let intent = read.intent().ok_or_else(missing)?.clone();
-            let recorded = match finished.cascades.first().cloned() {
-                Some(cascade) => {
-                    let config = IntentConfig { cascade: Some(cascade), ..intent.config };
-                    Intent { config, ..intent }
-                }
-                None => {
-                    let figures = condense(&serde_json::json!({ "results": results }));
-                    Intent { config: config.clone(), figures, ..intent }
-                }
-            };
-            let files = Some(Digests::of(&read.config, &read.tensors));
-            output::write(path, &Intent { files, ..recorded }.to_json()?)?;
+        if let Some((path, files)) = adapter.as_ref().zip(args.config.adapter()?) {
+            output::write(path, &record(args, path, &files, finished)?.to_json()?)?;
         }
         return Ok(code);
     }
@@ -178,6 +166,32 @@ fn save(args: &EvalArgs, finished: &Finished) -> Result<ExitCode> {
         eprintln!("relayops-intent: {} is not written: {why}", path.display());
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// The adapter's `intent.json` with what was measured: of a cascade its thresholds, else figures and calibration. Digests
+/// and golden answers are of today's files and engine.
+fn record(args: &EvalArgs, path: &Path, files: &AdapterFiles, finished: &Finished) -> Result<Intent> {
+    let missing = || IntentError::argument("--record", format!("{} is not there", path.display()));
+    let mut intent = files.intent().ok_or_else(missing)?.clone();
+    let base = match finished.cascades.first() {
+        Some(cascade) => {
+            intent.config.cascade = Some(cascade.clone());
+            args.config.then()
+        }
+        None => {
+            intent.figures = condense(&serde_json::json!({ "results": finished.results }));
+            if let Some(config) = finished.configs.first() {
+                intent.config = config.clone();
+            }
+            args.models.first().map(String::as_str)
+        }
+    };
+    let texts: Vec<&str> = intent.golden.vectors.iter().map(|vector| vector.text.as_str()).collect();
+    if let Some(base) = base {
+        intent.golden =
+            golden_of_adapter(Path::new(base), &intent.config, &texts, |sizes| files.adapter(sizes))?;
+    }
+    Ok(Intent { files: Some(Digests::of(&files.config, &files.tensors)), ..intent })
 }
 
 /// Everything that can be refused before a model is read.

@@ -80,6 +80,11 @@ pub(super) struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// The second model of a cascade.
+    pub(super) fn then(&self) -> Option<&str> {
+        self.then.as_deref()
+    }
+
     /// The adapter that is asked for.
     pub(super) fn adapter(&self) -> Result<Option<AdapterFiles>> {
         self.adapter.as_deref().map(|folder| adapter(folder, &self.prompt)).transpose()

@@ -1,8 +1,10 @@
 //! From the bytes of a model file, or of a pack, to a classifier.
 
+mod golden;
 mod pack;
 mod qwen;
 
+pub use golden::golden_of_adapter;
 pub use pack::PackLoader;
 
 use std::fs::File;

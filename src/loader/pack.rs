@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Loader, Promise, read_chunks};
 use crate::classifier::{Classifier, Reading};
-use crate::pack::Manifest;
-use crate::pack::manifest::{GoldenVector, MANIFEST, MAX_MANIFEST_BYTES, PackFile, hex, sha256};
+use crate::pack::manifest::{MANIFEST, MAX_MANIFEST_BYTES, PackFile, hex, sha256};
+use crate::pack::{GoldenVector, Manifest};
 use crate::{IntentError, Result};
 
 /// Builds a classifier from a manifest and the bytes of its files as they arrive, in order, in chunks of any size.

@@ -19,7 +19,8 @@ use crate::gguf::write::{ALIGNMENT, Listed, header};
 use crate::gguf::{Gguf, Metadata};
 use crate::loader::Loader;
 use crate::model::qwen2::{EMBEDDING, LABEL_ROWS, LABEL_TOKENS, OUTPUT, Qwen2Config};
-use crate::pack::manifest::{FORMAT, Golden, MAX_FILES, Manifest, Origin, PackFile, check_name};
+use crate::pack::Golden;
+use crate::pack::manifest::{FORMAT, MAX_FILES, Manifest, Origin, PackFile, check_name};
 use crate::pack::{IntentConfig, check_threshold};
 use crate::prompt::Prompt;
 use crate::quant::QuantMatrix;
@@ -337,5 +338,5 @@ fn ask(out: &Path, files: &[PackFile], config: &IntentConfig) -> Result<Golden> 
         let answer = |text: &&str| scorer.score(text, false).map(|scores| scores.log_probabilities);
         golden::DECODER.iter().map(answer).collect()
     };
-    Ok(golden::compare(&golden::DECODER, &answers(true)?, &answers(false)?))
+    Ok(Golden::measured(&golden::DECODER, &answers(false)?, &answers(true)?))
 }

@@ -11,7 +11,7 @@ import { suite } from '../lib/suite.js';
 const web = suite();
 
 /** Native and browser: see `TOLERANCE` in real-model.test.js. */
-const TOLERANCE = 0.05;
+const TOLERANCE = 1e-5;
 
 /** @type {Record<string, string>} */
 let folders = {};
