@@ -7,5 +7,6 @@ mod gradients;
 mod output;
 mod pack;
 mod peft;
+mod record;
 mod runs;
 mod tiny;
