@@ -73,7 +73,7 @@ fn matrix(format: Format, rows: usize, cols: usize) -> Result<QuantMatrix, JsVal
 fn seconds(mut run: impl FnMut()) -> f64 {
     run();
     let (start, mut times) = (Instant::now(), Vec::new());
-    while times.len() < 5 || start.elapsed().as_secs_f64() < SECONDS {
+    while times.len() < 30 || start.elapsed().as_secs_f64() < SECONDS {
         let one = Instant::now();
         run();
         times.push(one.elapsed().as_secs_f64());
