@@ -1,7 +1,7 @@
 /** The figures that the goals are about, one number each. */
 
 import { kernelShare, outsideMatmul } from './qwen/cells.js';
-import { instrumented, native, ours, wllama } from './qwen/plan.js';
+import { instrumented, native, ours, wllama, wllamaNaive } from './qwen/plan.js';
 import { median, ratio } from './statistics.js';
 
 /** @typedef {import('../page/engines/large.js').Task} Task */
@@ -32,10 +32,12 @@ const THREADS = [1, 2];
 export function ratios({ cells, kernels, memory, compactOrt }) {
   const find = (/** @type {string} */ engine, /** @type {Task} */ task) => cells.find((cell) => cell.engine === engine && cell.task === task);
   const paired = (/** @type {LargeCell | undefined} */ theirs, /** @type {LargeCell | undefined} */ own) => (theirs && own ? pairedRatio(theirs, own) : null);
-  const against = (/** @type {Task} */ peerTask, /** @type {Task} */ task) =>
-    worst(Math.min, THREADS.map((threads) => paired(find(wllama('0.5b', threads), peerTask), find(ours('pack', threads), task))));
+  const against = (/** @type {Task} */ peerTask, /** @type {Task} */ task) => {
+    const peer = peerTask === 'naive' ? wllamaNaive : wllama;
+    return worst(Math.min, THREADS.map((threads) => paired(find(peer('0.5b', threads), peerTask), find(ours('pack', threads), task))));
+  };
   const prefill = (/** @type {string} */ model) => {
-    const [theirs, own] = [find(wllama('0.5b', 1), 'prefill'), find(instrumented(model, 1), 'prefill')];
+    const [theirs, own] = [find(wllamaNaive('0.5b', 1), 'prefill'), find(instrumented(model, 1), 'prefill')];
     return theirs && own ? theirs.ms.median / own.ms.median : null;
   };
   const beside = (/** @type {Task} */ task) => paired(find(native('0.5b'), 'smart'), find(ours('pack', 2), task));

@@ -46,6 +46,8 @@ export const ours = (model, threads, kernels = 'relaxed-simd') => `ours ${model}
 export const instrumented = (model, threads) => `instrumented ${model} ${threads}`;
 /** @param {string} model @param {number} threads */
 export const wllama = (model, threads) => `wllama ${model} ${threads}`;
+/** @param {string} model @param {number} threads */
+export const wllamaNaive = (model, threads) => `wllama ${model} without cache ${threads}`;
 /** @param {string} model */
 export const native = (model) => `native ${model} 2`;
 
@@ -96,7 +98,10 @@ export function smallPlan({ small, config, prompt, size, withNative }) {
     { name: instrumented('original', threads), choice: { kind: 'module', model: { kind: 'gguf', url }, threads } },
   ]);
   /** @type {EnginePlan[]} */
-  const peers = THREADS.map((threads) => ({ name: wllama('0.5b', threads), choice: { kind: 'wllama', model: url, threads, prompt } }));
+  // Two of each: what is asked without the cache would cost the other its cached prefix.
+  const peers = [wllama, wllamaNaive].flatMap((name) =>
+    THREADS.map((threads) => ({ name: name('0.5b', threads), choice: { kind: 'wllama', model: url, threads, prompt } })),
+  );
   const { messages, rounds } = size;
   /** @type {CellPlan[]} */
   const cells = [
@@ -104,10 +109,10 @@ export function smallPlan({ small, config, prompt, size, withNative }) {
     ...BATCHES.map((batch) => /** @type {CellPlan} */ ({ engine: ours('pack', 2), task: 'batch', messages, rounds, size: batch })),
     ...modules.map(({ name: engine }) => /** @type {CellPlan} */ ({ engine, task: 'prefill', messages, rounds })),
     ...THREADS.map((threads) => /** @type {CellPlan} */ ({ engine: instrumented('pack', threads), task: 'profile', messages, rounds })),
-    ...peers.flatMap(({ name: engine }) => /** @type {CellPlan[]} */ ([
-      { engine, task: 'smart', messages: size.smart, rounds: 1 },
-      { engine, task: 'naive', messages: size.naive, rounds: 1 },
-      { engine, task: 'prefill', messages: size.prefill, rounds: 1 },
+    ...THREADS.flatMap((threads) => /** @type {CellPlan[]} */ ([
+      { engine: wllama('0.5b', threads), task: 'smart', messages: size.smart, rounds: 1 },
+      { engine: wllamaNaive('0.5b', threads), task: 'naive', messages: size.naive, rounds: 1 },
+      { engine: wllamaNaive('0.5b', threads), task: 'prefill', messages: size.prefill, rounds: 1 },
     ])),
   ];
   const beside = withNative ? nativePlan('0.5b', small, size) : { engines: [], cells: [] };

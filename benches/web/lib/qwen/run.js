@@ -20,11 +20,17 @@ import { schedule } from './plan.js';
 /** Before each call, so that the threads of the one before are at rest. */
 const PAUSE_MS = 100;
 
+/** None of the messages. */
+const WARM_UP = 'hello, is anybody there';
+
 /** Tokens of a raw prefill. */
 const PREFILL = 128;
 
-/** Any ids do, but not all the same; none is a control token. */
-export const PREFILL_TOKENS = Array.from({ length: PREFILL }, (_, index) => 1000 + 37 * index);
+/** Eight words that are a token each, to as many tokens. */
+const PREFILL_TEXT = ' the of and to in is it you'.repeat(PREFILL / 8);
+
+/** Any ids do, since all cost the same; none is a control token. */
+const PREFILL_TOKENS = Array.from({ length: PREFILL }, (_, index) => 1000 + 37 * index);
 
 /** One engine, wherever it runs. */
 class Seat {
@@ -111,7 +117,8 @@ export async function runPlan(browser, origin, plan, { prompt, messages, random,
 async function ask(plans, seats, { messages, random, say }) {
   const samples = plans.map(() => messages.map(() => /** @type {Sample[]} */ ([])));
   const calls = schedule(plans, random);
-  for (const plan of warmUps(plans)) await seatOf(seats, plan).ask(plan.task, inputOf(plan, 0, messages));
+  // With another message, since a peer keeps what it has seen.
+  for (const plan of warmUps(plans)) await seatOf(seats, plan).ask(plan.task, inputOf(plan, 0, [WARM_UP]));
   say('all are warm');
   let told = performance.now();
   for (const [index, { cell, message }] of calls.entries()) {
@@ -145,6 +152,7 @@ function seatOf(seats, { engine }) {
 
 /** @param {CellPlan} plan @param {number} message @param {string[]} messages @returns {Input} */
 function inputOf({ task, size = 1 }, message, messages) {
+  if (task === 'prefill') return { texts: [PREFILL_TEXT], tokens: PREFILL_TOKENS };
   const texts = Array.from({ length: size }, (_, index) => messages[(message + index) % messages.length]);
-  return { texts, tokens: task === 'prefill' ? PREFILL_TOKENS : [] };
+  return { texts, tokens: [] };
 }

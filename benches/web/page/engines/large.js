@@ -20,8 +20,8 @@
 
 /**
  * @typedef {object} Input
- * @property {string[]} texts One message; several for `batch`.
- * @property {number[]} tokens Ids, for `prefill`.
+ * @property {string[]} texts One message; several for `batch`; for `prefill` a text.
+ * @property {number[]} tokens As many ids as that text has, for engines that take those.
  */
 
 /**

@@ -20,7 +20,7 @@ export async function loadWllama({ model, threads, prompt }) {
   const wllama = new Wllama({ default: '/vendor/wllama/wasm/wllama.wasm' }, { suppressNativeLog: true, logger: LoggerWithoutDebug });
   const response = await fetch(model);
   if (!response.ok) throw new Error(`${model}: HTTP ${response.status}`);
-  // One slot, so that every message finds the prefix of the one before.
+  // One sequence, so that every message finds the prefix of the one before.
   await wllama.loadModel([await response.blob()], { n_threads: threads, n_ctx: CONTEXT, n_parallel: 1, n_gpu_layers: 0, seed: 1 });
   const grammar = `root ::= ${prompt.labels.map((label) => JSON.stringify(label)).join(' | ')}`;
   return {
@@ -50,9 +50,9 @@ export async function loadWllama({ model, threads, prompt }) {
         const { cache_n: cached, prompt_n: computed, predicted_n: generated } = timings(answer);
         return { ms, label, counts: { cached, computed, generated } };
       },
-      prefill: async ({ tokens }) => {
+      prefill: async ({ texts, tokens }) => {
         const start = performance.now();
-        const answer = await complete(tokens, { max_tokens: 1, cache_prompt: false });
+        const answer = await complete(texts[0], { max_tokens: 1, cache_prompt: false });
         const ms = performance.now() - start;
         const { prompt_n: computed, prompt_ms: prompted } = timings(answer);
         if (computed !== tokens.length) throw new Error(`wllama computed ${computed} tokens in place of ${tokens.length}`);
@@ -64,13 +64,12 @@ export async function loadWllama({ model, threads, prompt }) {
   };
 
   /**
-   * @param {string | number[]} given The server inside takes token ids too, which its types do not say.
+   * @param {string} text
    * @param {{ grammar?: string, max_tokens: number, cache_prompt: boolean }} how
    * @returns {Promise<RawCompletionResponse>}
    */
-  function complete(given, how) {
-    const options = { prompt: given, temperature: 0, ...how };
-    return wllama.createCompletion(/** @type {import('/vendor/wllama/index.js').RawCompletionParams & { stream?: false }} */ (options));
+  function complete(text, how) {
+    return wllama.createCompletion({ prompt: text, temperature: 0, ...how });
   }
 }
 
