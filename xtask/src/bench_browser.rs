@@ -108,8 +108,10 @@ pub(crate) fn all(options: &Options) -> Result<()> {
     setup::bench_node_modules()?;
     let chromium = setup::chromium()?;
     web::build(web::Profile::Wasm)?;
-    // With the browser tests' choice of packages, so that nothing is built twice.
-    run(&mut cargo(&["build", "--workspace", "--exclude", "xtask", "--profile", "ci", "--bins"]))?;
+    if options.wants(Part::Compact) {
+        // The server of its pages; with the browser tests' choice of packages, so that nothing is built twice.
+        run(&mut cargo(&["build", "--workspace", "--exclude", "xtask", "--profile", "ci", "--bins"]))?;
+    }
     if options.wants(Part::Small) {
         arguments.push(("--modules", web::build_bench_modules()?));
     }
