@@ -49,11 +49,19 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  */
 
 /**
+ * What became of one message of several.
+ *
+ * @typedef {{ result: ClassifyResult } | { error: { code: IntentErrorCode, message: string } }} BatchOutcome
+ */
+
+/**
  * What each request takes and what it is answered with.
  *
  * @typedef {object} Calls
  * @property {{ params: { stages: StageSource[], cache: boolean, threads: number | 'auto' }, value: null }} load
  * @property {{ params: { text: string, options: EngineOptions }, value: ClassifyResult }} classify
+ * @property {{ params: { texts: string[], thresholds: number[] }, value: BatchOutcome[] }} batch Several messages that
+ *   share what they cost, in their order.
  * @property {{ params: { text: string, score: boolean, thresholds: number[] }, value: ClassifyResult | null }} type
  *   A message while it is typed: without `score` only what its score will take is made ready, and the
  *   answer is `null`, unless it costs nothing to say more.
@@ -110,7 +118,7 @@ export function toWire(thrown) {
 }
 
 /**
- * @param {WireError} error
+ * @param {{ code: IntentErrorCode, message: string }} error
  * @returns {IntentError}
  */
 export function fromWire(error) {

@@ -77,6 +77,8 @@ async function answer(request) {
     }
     case 'classify':
       return engine.classify(request.params.text, request.params.options);
+    case 'batch':
+      return engine.classifyBatch(request.params.texts, request.params.thresholds);
     case 'forget':
       engine.forget();
       return null;

@@ -178,7 +178,8 @@ impl Cascade {
     }
 
     /// As [`classify`](Self::classify), of several messages that share what they cost; in their order. Each result's time
-    /// is its share: that of the batches it was part of, divided by the messages in them.
+    /// is its share: that of the batches it was part of, divided by the messages in them. Every stage forgets what it
+    /// held of messages before.
     ///
     /// # Errors
     /// `invalid_argument` of the thresholds; of a message its own `empty_message`.
@@ -188,6 +189,7 @@ impl Cascade {
         thresholds: &[f32],
     ) -> Result<Vec<Result<Classification>>> {
         let thresholds = self.thresholds(thresholds)?;
+        self.forget();
         let mut readings: Vec<Result<Vec<StageReading>>> = texts.iter().map(|_| Ok(Vec::new())).collect();
         let mut asked: Vec<usize> = (0..texts.len()).collect();
         for (index, threshold) in thresholds.iter().enumerate() {

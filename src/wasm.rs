@@ -203,6 +203,30 @@ impl From<TypingStep> for Step {
     }
 }
 
+/// What became of one message of a batch: `{ result }` or `{ error }`.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Result(Box<Classification>),
+    Error(Failure),
+}
+
+/// An error with its stable code.
+#[derive(Serialize)]
+struct Failure {
+    code: &'static str,
+    message: String,
+}
+
+impl From<crate::Result<Classification>> for Outcome {
+    fn from(result: crate::Result<Classification>) -> Self {
+        match result {
+            Ok(result) => Self::Result(Box::new(result)),
+            Err(error) => Self::Error(Failure { code: error.code(), message: error.to_string() }),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct StageInfo<'a> {
     #[serde(flatten)]
@@ -246,6 +270,17 @@ impl Classifier {
         let Options { token_confidence, thresholds } = options.unwrap_or_default();
         let options = CascadeOptions { thresholds, token_confidence };
         to_object(&self.0.classify(text, &options).map_err(to_js)?)
+    }
+
+    /// Classifies several messages, which share what they cost; in their order, `{ result }` or `{ error: { code, message } }`
+    /// each.
+    ///
+    /// # Errors
+    /// `invalid_argument` of the thresholds.
+    pub fn classify_batch(&mut self, texts: Vec<String>, thresholds: &[f32]) -> Result<JsValue, JsValue> {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let results = self.0.classify_batch(&texts, thresholds).map_err(to_js)?;
+        to_object(&results.into_iter().map(Outcome::from).collect::<Vec<_>>())
     }
 
     /// Begins a message that is being typed, from where the model holds its beginning, and ends what was under way:

@@ -224,6 +224,6 @@ export class WorkerClient {
  * @param {AbortSignal} signal
  * @returns {IntentError}
  */
-function abortedBy(signal) {
+export function abortedBy(signal) {
   return new IntentError('aborted', 'the call was aborted', { cause: signal.reason });
 }

@@ -101,6 +101,14 @@ export class Engine {
   }
 
   /**
+   * @param {string[]} texts
+   * @param {number[]} thresholds
+   */
+  classifyBatch(texts, thresholds) {
+    return this.#model().classifier.classify_batch(texts, Float32Array.from(thresholds));
+  }
+
+  /**
    * A message while it is typed, in steps of some milliseconds, between which it can be aborted.
    *
    * @param {string} text

@@ -29,8 +29,11 @@ const MESSAGES: [&str; 10] = [
      kids can't do their homework, could you look whether it is up again",
 ];
 
-/// Measure a model on this machine: time to load, memory, time per message; with --adapter, and without
-/// a cascade, also what it costs.
+/// Messages at a time whose throughput is measured.
+const BATCHES: [usize; 3] = [1, 8, 32];
+
+/// Measure a model on this machine: time to load, memory, time per message and its parts, throughput of batches; with
+/// --adapter, and without a cascade, also what it costs.
 #[derive(Args)]
 pub(super) struct BenchArgs {
     /// compact, cascade (with --then), a pack's folder or a model file (GGUF, architecture qwen2 or bert).
@@ -38,7 +41,7 @@ pub(super) struct BenchArgs {
     model: String,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Times each of the ten messages is classified.
+    /// Times each of the ten messages is classified, and each batch.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Also count the labels that change when float weights multiply unrounded activations (slow), over the
@@ -64,6 +67,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     if let Some(peak) = peak_memory() {
         say(format_args!("peak           {:.1} MiB", mebibytes(peak)))?;
     }
+    throughput(&mut classifier, args.rounds)?;
     parts(&mut classifier, args.rounds)?;
     if let Some(path) = &args.flips {
         flips(&mut classifier, args, path)?;
@@ -141,6 +145,35 @@ fn time(classifier: &mut Cascade, rounds: u16) -> Result<Vec<f64>> {
     Ok(times)
 }
 
+/// Messages a second where so many share a pass; the same messages whatever their number.
+fn throughput(classifier: &mut Cascade, rounds: u16) -> Result<()> {
+    let most = BATCHES.into_iter().max().unwrap_or(1);
+    let texts: Vec<&str> = MESSAGES.into_iter().cycle().take(most).collect();
+    let mut seconds = BATCHES.map(|_| Vec::new());
+    for _ in 0..rounds {
+        for (size, seconds) in BATCHES.into_iter().zip(&mut seconds) {
+            let start = Instant::now();
+            for batch in texts.chunks(size) {
+                for result in classifier.classify_batch(batch, &[])? {
+                    checked(result?)?;
+                }
+            }
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    for (size, mut seconds) in BATCHES.into_iter().zip(seconds) {
+        seconds.sort_by(f64::total_cmp);
+        let each = quantile(&seconds, 0.5) / texts.len() as f64;
+        say(format_args!(
+            "{size:2} together    {:.1} ms each, {:.1} messages a second, n = {}",
+            1e3 * each,
+            1.0 / each,
+            seconds.len()
+        ))?;
+    }
+    Ok(())
+}
+
 /// Where the time goes, over all messages.
 fn parts(classifier: &mut Cascade, rounds: u16) -> Result<()> {
     let start = Instant::now();
@@ -170,9 +203,12 @@ fn parts(classifier: &mut Cascade, rounds: u16) -> Result<()> {
 
 /// A result that a model stands behind: a failure would be timed and compared as if it were one.
 fn classified(classifier: &mut Cascade, text: &str) -> Result<Classification> {
-    let result = classifier.classify(text, &CascadeOptions::default())?;
+    checked(classifier.classify(text, &CascadeOptions::default())?)
+}
+
+fn checked(result: Classification) -> Result<Classification> {
     match result.decision.reason.strip_prefix("error:") {
-        Some(code) => Err(IntentError::Inference(format!("{code} on {text:?}"))),
+        Some(code) => Err(IntentError::Inference(format!("a message failed with {code}"))),
         None => Ok(result),
     }
 }

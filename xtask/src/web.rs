@@ -18,6 +18,7 @@ use crate::{notices, setup};
 const TARGET: &str = "wasm32-unknown-unknown";
 const NAME: &str = "relayops_intent";
 const KERNEL_TESTS: &str = "relayops_wasm_tests";
+const BENCH: &str = "relayops_bench_wasm";
 
 /// Cargo profile of the wasm build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -68,7 +69,7 @@ impl Build {
     fn compile(&self, package: &str, name: &str, profile: Profile) -> Result<PathBuf> {
         let mut build = cargo(&["build", "--lib", "--package", package, "--target", TARGET]);
         build.args(["--profile", profile.name()]);
-        build.args(self.relaxed_simd.then_some("--features=relayops-intent/relaxed-simd"));
+        build.args(self.relaxed_simd.then(|| format!("--features={package}/relaxed-simd")));
         let target = if self.threads { with_threads(&mut build)? } else { target_dir()? };
         // Flags from the environment would replace those of .cargo/config.toml, and simd128 with them.
         run(build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
@@ -137,6 +138,17 @@ pub(crate) fn build_kernel_tests() -> Result<()> {
         bindings(&built, KERNEL_TESTS, &out.join(build.name), Profile::Ci)?;
     }
     Ok(())
+}
+
+/// Builds the package's fastest modules with what the browser benchmark measures inside them, under the package's own
+/// names, so that the package's own scripts start them. Returns the folder, which has one for each build.
+pub(crate) fn build_bench_modules() -> Result<PathBuf> {
+    let out = target_dir()?.join("bench-web").join("wasm");
+    for build in BUILDS.iter().filter(|build| build.relaxed_simd) {
+        let built = build.compile("relayops-bench-wasm", BENCH, Profile::Wasm)?;
+        bindings(&built, NAME, &out.join(build.name), Profile::Wasm)?;
+    }
+    Ok(out)
 }
 
 /// Writes the JavaScript side of `built` and the module without its custom sections to `out`,
