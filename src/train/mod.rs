@@ -27,6 +27,7 @@ pub mod parameters;
 pub mod qwen2;
 mod run;
 pub mod schedule;
+pub mod soft;
 
 pub use parameters::{Parameter, Parameters, Weights};
 pub use run::{CHECKPOINT, Event, LOG, Outcome, Position, Run, Settings, Step, Task, rounded};
