@@ -8,4 +8,5 @@ mod output;
 mod pack;
 mod peft;
 mod runs;
+mod soften;
 mod tiny;
