@@ -200,7 +200,7 @@ fn a_student_learns_what_its_teacher_says() {
     let folder = tempfile::tempdir().unwrap();
     let base = tiny::base(folder.path(), 32, 2);
     let teacher = SoftTargets::parse("soft.jsonl", &teacher_file()).unwrap();
-    let common = "--epochs 90 --batch 8 --noise 0 --dropout 0 --encoder-rate 2e-3 --head-rate 5e-3 \
+    let common = "--epochs 90 --batch 8 --noise 0 --encoder-rate 2e-3 --head-rate 5e-3 \
                   --label-smoothing 0 --contrastive 0 --decay cosine";
     let last = |options: &str, name: &str| {
         let out = folder.path().join(name);
@@ -216,7 +216,7 @@ fn a_student_learns_what_its_teacher_says() {
         (manifest.training.epochs.last().unwrap().clone(), steps.last().unwrap().clone())
     };
     // Three of sixteen are called something else than in the labels: no label is learnt but the teacher's.
-    let (figures, step) = last("--teacher-weight 1", "teacher");
+    let (figures, step) = last("--teacher-weight 1 --dropout 0", "teacher");
     assert_eq!(figures["validation"]["accuracy"], 0.8125, "{figures}");
     assert!(step["teacher"].as_f64().unwrap() < 0.01, "it says what the teacher says: {step}");
     assert!((step["loss"].as_f64().unwrap() - step["teacher"].as_f64().unwrap()).abs() < 1e-5, "{step}");
@@ -277,8 +277,7 @@ fn teachers_that_do_not_fit_are_refused() {
         assert!(error.to_string().starts_with(named), "{error}");
     }
     // Another teacher is another run.
-    taught(&base, Some(&teacher), "--teacher-weight 1 --batch 4", (&out, false, Some(3))).unwrap_err();
-    taught(&base, Some(&teacher), "--teacher-weight 1 --batch 4", (&out, true, Some(4))).unwrap_err();
+    taught(&base, Some(&teacher), "--teacher-weight 1 --batch 4", (&out, false, Some(5))).unwrap_err();
     let other = SoftTargets::parse("soft.jsonl", &file.replacen("tiny", "huge", 1)).unwrap();
     let error = taught(&base, Some(&other), "--teacher-weight 1 --batch 4", (&out, true, None)).unwrap_err();
     assert!(error.to_string().contains("teacher"), "{error}");
