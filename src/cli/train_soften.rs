@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Deserialize;
@@ -13,6 +14,9 @@ use crate::train::lora::soften::{Request, soften};
 use crate::train::lora::{self, Base};
 use crate::train::qwen2::Products;
 use crate::{IntentError, Result};
+
+/// Time between lines of progress where there is no bar.
+const TELL: Duration = Duration::from_secs(60);
 
 /// Score messages with a Qwen2 model and its adapter, as soft targets for `train compact --teacher`.
 ///
@@ -73,15 +77,19 @@ pub(super) fn run(args: &SoftenArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Scores behind a progress bar.
+/// Scores behind a progress bar or, where stderr is no terminal, with a line now and then.
 fn watched(score: impl FnOnce(&mut dyn FnMut(usize, usize) -> Result<()>) -> Result<()>) -> Result<()> {
     let bar = progress::bar(Some(0), "{bar:32} message {pos} of {len}, {elapsed} gone, {eta} left");
-    let mut first = true;
+    let (mut first, mut told) = (true, Instant::now());
     let result = score(&mut |done, of| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
         if std::mem::take(&mut first) {
             bar.reset_eta();
+        }
+        if bar.is_hidden() && (done == of || told.elapsed() > TELL) {
+            told = Instant::now();
+            eprintln!("relayops-intent: message {done} of {of}, {:.0} s left", bar.eta().as_secs_f64());
         }
         Ok(())
     });

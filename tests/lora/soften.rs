@@ -155,3 +155,38 @@ fn adapters_that_differ_between_layers_are_refused() {
         assert!(error.to_string().starts_with("--adapter: "), "{error}");
     }
 }
+
+/// Runs the command on the messages of `file`.
+fn command(case: &Case, file: &str) -> std::process::Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_relayops-intent"));
+    command.current_dir(case.folder.path());
+    command.args(["train", "soften", "--products", "f32", "--base", "tiny.gguf", "--adapter", "adapter"]);
+    command.args(["--out", "soft.jsonl", "--texts", file]).output().unwrap()
+}
+
+#[test]
+fn the_command_reads_texts_from_a_file() {
+    let case = Case::new();
+    let write = |text: &str| std::fs::write(case.out("texts.jsonl"), text).unwrap();
+    write("{\"text\": \"hello\"}\n\n{\"text\": \"my \\\"line\\\"\\nis down\", \"intent\": \"not read\"}\n");
+    let output = command(&case, "texts.jsonl");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stdout, b"soft.jsonl\n");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("2 messages, base tiny") && errors.contains("message 2 of 2"), "{errors}");
+    let targets = SoftTargets::read(&case.out("soft.jsonl")).unwrap();
+    let texts = ["my \"line\"\nis down", "hello"];
+    let soft = targets.of(&default_config().labels, texts.into_iter()).unwrap();
+    assert!(soft.len() == 2 && soft[0] != soft[1]);
+    for (text, place) in [
+        ("{\"text\": \"hello\"}\n{\"text\": \" \"}\n", "texts.jsonl, line 2: the message is empty"),
+        ("{\"message\": \"hello\"}\n", "texts.jsonl, line 1: "),
+    ] {
+        write(text);
+        let output = command(&case, "texts.jsonl");
+        assert_eq!(output.status.code(), Some(1));
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(errors.starts_with(&format!("relayops-intent: invalid_data: {place}")), "{errors}");
+    }
+    assert_eq!(command(&case, "nothing.jsonl").status.code(), Some(1));
+}
