@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{progress, say};
 use crate::adapter::AdapterFiles;
+use crate::message::Message;
 use crate::train::data::Data;
 use crate::train::lora::soften::{Request, soften};
 use crate::train::lora::{self, Base};
@@ -107,10 +108,11 @@ fn read_texts(path: &Path) -> Result<Vec<String>> {
     let read = |(number, line): (usize, &str)| {
         let place = || format!("{}, line {}", path.display(), number.saturating_add(1));
         let Text { text } = serde_json::from_str(line).map_err(|error| IntentError::data(place(), error))?;
-        if text.trim().is_empty() {
-            Err(IntentError::data(place(), "the message is empty"))
-        } else {
-            Ok(text)
+        match Message::new(&text).map_err(|error| IntentError::data(place(), error))? {
+            Message::Text(_) => Ok(text),
+            Message::TooLong => {
+                Err(IntentError::data(place(), "the message is longer than any that is classified"))
+            }
         }
     };
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(read).collect()

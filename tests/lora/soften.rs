@@ -181,6 +181,10 @@ fn the_command_reads_texts_from_a_file() {
     for (text, place) in [
         ("{\"text\": \"hello\"}\n{\"text\": \" \"}\n", "texts.jsonl, line 2: the message is empty"),
         ("{\"message\": \"hello\"}\n", "texts.jsonl, line 1: "),
+        (
+            &format!("{{\"text\": \"{}\"}}", "hello ".repeat(500)),
+            "texts.jsonl, line 1: the message is longer",
+        ),
     ] {
         write(text);
         let output = command(&case, "texts.jsonl");

@@ -63,7 +63,22 @@ pub fn train(request: &Request, observe: &mut dyn FnMut(Event) -> Result<()>) ->
     std::fs::create_dir_all(out).map_err(|error| IntentError::io(out.display(), error))?;
     let mut task = Compact::new(base, data, soft, hyper)?;
     let parameters = parameters(base, hyper, task.vocabulary(), data.labels.len())?;
-    let settings = Settings {
+    let settings = settings(request);
+    if !request.resume {
+        clear(request.out, MANIFEST, &[WEIGHTS])?;
+    }
+    let outcome = Run::open(&mut task, &parameters, settings, out, request.resume)?.finish(observe)?;
+    let scores = task.temperature_scores(&outcome.weights)?;
+    let pairs: Vec<_> = scores.iter().map(|(scores, gold)| (scores, *gold)).collect();
+    let temperature = fit_temperature(&pairs)?;
+    let manifest = manifest(request, &outcome, temperature, parameters.elements())?;
+    write(request, &outcome.weights, task.vocabulary(), &manifest)?;
+    Ok(manifest)
+}
+
+fn settings(request: &Request) -> Settings {
+    let Request { base, data, teacher, hyper, .. } = request;
+    Settings {
         epochs: hyper.epochs,
         optimizer: hyper.optimizer.clone(),
         warmup: hyper.warmup,
@@ -79,17 +94,7 @@ pub fn train(request: &Request, observe: &mut dyn FnMut(Event) -> Result<()>) ->
             "teacher": teacher.map(|teacher| &teacher.sha256),
             "hyperparameters": hyper,
         }),
-    };
-    if !request.resume {
-        clear(request.out, MANIFEST, &[WEIGHTS])?;
     }
-    let outcome = Run::open(&mut task, &parameters, settings, out, request.resume)?.finish(observe)?;
-    let scores = task.temperature_scores(&outcome.weights)?;
-    let pairs: Vec<_> = scores.iter().map(|(scores, gold)| (scores, *gold)).collect();
-    let temperature = fit_temperature(&pairs)?;
-    let manifest = manifest(request, &outcome, temperature, parameters.elements())?;
-    write(request, &outcome.weights, task.vocabulary(), &manifest)?;
-    Ok(manifest)
 }
 
 /// Quantized rows are whole blocks.
