@@ -9,4 +9,5 @@ mod pack;
 mod peft;
 mod record;
 mod runs;
+mod soften;
 mod tiny;
