@@ -216,6 +216,8 @@ struct Info<'a> {
     #[serde(flatten)]
     last: StageInfo<'a>,
     labels: &'a [String],
+    /// The stages of a cascade have the same policy.
+    always_escalate: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     stages: Vec<StageInfo<'a>>,
 }
@@ -319,6 +321,7 @@ impl Classifier {
         to_object(&Info {
             last: StageInfo::new(last),
             labels: &last.config().labels,
+            always_escalate: &last.config().policy.always_escalate,
             stages: self.0.stages().filter(|_| several).map(StageInfo::new).collect(),
         })
     }
