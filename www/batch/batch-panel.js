@@ -186,9 +186,10 @@ export class BatchPanel {
     element('batch-results', HTMLElement).hidden = false;
     const classified = rows.filter(({ route }) => route !== '');
     const local = classified.filter(({ route }) => route === 'local').length;
+    const share = classified.length === 0 ? '' : `, ${percent(local / classified.length)}`;
     showFacts(element('batch-facts', HTMLElement), [
       ['rows', whole(rows.length)],
-      ['answered on this device', classified.length === 0 ? '0' : `${whole(local)} (${percent(local / classified.length)})`],
+      [`answered on this device${share}`, whole(local)],
       ['escalate', whole(classified.length - local)],
       ['not classified', whole(rows.length - classified.length)],
       ['sent', '0 bytes'],

@@ -9,7 +9,7 @@ import { sorted } from './records.js';
 /** @typedef {import('./records.js').Field} Field */
 
 /** Rows in the document at once, however many there are. */
-export const PAGE_ROWS = 50;
+export const PAGE_ROWS = 25;
 
 /** @type {[Field, string][]} */
 const COLUMNS = [

@@ -3,7 +3,7 @@
 import { create } from '../ui/dom.js';
 import { draw, picture, words } from './svg.js';
 
-const SIZE = { width: 360, height: 300, left: 46, right: 12, top: 10, bottom: 42 };
+const SIZE = { width: 360, height: 300, left: 58, right: 22, top: 10, bottom: 42 };
 
 /**
  * @typedef {object} Axis

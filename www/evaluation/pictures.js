@@ -76,7 +76,8 @@ export function reliabilityPicture(bins, ece) {
  */
 export function riskCoveragePicture({ curve, aurc }) {
   const most = Math.max(0.05, ...curve.map(({ risk }) => risk));
-  const max = Math.ceil(most * 20) / 20;
+  // Four steps of whole percents.
+  const max = Math.ceil(most * 25) / 25;
   const label = `Risk-coverage curve: share of wrong answers among the most confident ones, against how many these are. Area under the curve ${aurc.toFixed(3)}. The numbers stand in the table below.`;
   const { svg, x, y } = plot({ label, className: 'risk', x: { title: 'coverage by confidence', max: 1 }, y: { title: 'wrong answers', max } });
   const points = curve.map(({ coverage, risk }) => `${x(coverage).toFixed(1)},${y(risk).toFixed(1)}`).join(' ');

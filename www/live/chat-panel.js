@@ -78,7 +78,7 @@ export class ChatPanel {
     this.#typing.use(classifier);
     this.#send.disabled = !classifier;
     for (const sample of document.querySelectorAll('.sample')) /** @type {HTMLButtonElement} */ (sample).disabled = !classifier;
-    this.#hint.textContent = classifier ? 'Enter sends, Shift+Enter starts a new line.' : 'There is no model yet.';
+    this.#hint.textContent = classifier ? 'Enter sends.' : 'There is no model yet.';
     this.#changed();
   }
 

@@ -1,7 +1,7 @@
 /** The conversation: what the customer wrote, what became of it, and what was answered. */
 
 import { create, element } from '../ui/dom.js';
-import { intentTitle, routeTitle } from '../ui/words.js';
+import { intentTitle } from '../ui/words.js';
 import { HANDED_OVER, replyTo } from './samples.js';
 
 /** @typedef {import('/pkg/index.js').ClassifyResult} ClassifyResult */
@@ -40,7 +40,7 @@ export class Thread {
       state.textContent = `, ${STATES.queued}`;
       this.#states.set(escalation, state);
     }
-    const verdict = create('span', { text: `${intentTitle(intent)}. ${routeTitle(decision.route)}` });
+    const verdict = create('span', { text: `${intentTitle(intent)}: ${local ? 'answered on this device' : 'escalated'}` });
     const meta = create('p', { className: local ? 'meta local' : 'meta escalate' }, verdict, state);
     const mine = create('li', { className: 'from-customer' }, create('p', { className: 'bubble', text }), meta);
     const reply = create('p', { className: 'bubble', text: local ? replyTo(intent) : HANDED_OVER });
@@ -53,6 +53,6 @@ export class Thread {
   /** @param {OutboxItem} item */
   delivered({ key, state, id }) {
     const shown = this.#states.get(key);
-    if (shown) shown.textContent = `, ${STATES[state]}${id === null ? '' : `, no. ${id}`}`;
+    if (shown) shown.textContent = `, ${STATES[state]}${id === null ? '' : `, no.\u00a0${id}`}`;
   }
 }

@@ -65,7 +65,7 @@ const SHORT_REASONS = {
   low_confidence: 'Not confident enough',
   too_long: 'Too long',
   empty_message: 'Empty message',
-  intent: 'Always to a person',
+  intent: 'Always to a person: *',
   pattern: 'Contains *',
   error: 'Failed: *',
 };
@@ -77,5 +77,6 @@ const SHORT_REASONS = {
 export function reasonTitle(reason) {
   const [kind = '', ...rest] = reason.split(':');
   const title = Object.hasOwn(SHORT_REASONS, kind) ? SHORT_REASONS[kind] : reason;
-  return title.replace('*', () => (kind === 'pattern' ? kindTitle(rest.join(':')) : rest.join(':')));
+  const [subject, titleOf] = [rest.join(':'), { pattern: kindTitle, intent: intentTitle }[kind]];
+  return title.replace('*', () => (titleOf ? titleOf(subject) : subject));
 }
