@@ -51,10 +51,9 @@ export class ChatPanel {
       this.#player.stop();
       void this.#submit();
     });
-    this.#text.addEventListener('input', () => {
-      this.#player.stop();
-      this.#changed();
-    });
+    // Who comes to the field wants to write, not to watch.
+    this.#text.addEventListener('focus', () => this.#player.stop());
+    this.#text.addEventListener('input', () => this.#changed());
     this.#text.addEventListener('keydown', (event) => {
       if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
       event.preventDefault();

@@ -42,9 +42,9 @@ export class Thread {
     }
     const verdict = create('span', { text: `${intentTitle(intent)}: ${local ? 'answered on this device' : 'escalated'}` });
     const meta = create('p', { className: local ? 'meta local' : 'meta escalate' }, verdict, state);
-    const mine = create('li', { className: 'from-customer' }, create('p', { className: 'bubble', text }), meta);
+    const mine = create('div', { className: 'from-customer' }, create('p', { className: 'bubble', text }), meta);
     const reply = create('p', { className: 'bubble', text: local ? replyTo(intent) : HANDED_OVER });
-    this.#list.append(mine, create('li', { className: 'from-agent' }, create('span', { className: 'visually-hidden', text: 'Answer: ' }), reply));
+    this.#list.append(mine, create('div', { className: 'from-agent' }, create('span', { className: 'visually-hidden', text: 'Answer: ' }), reply));
     this.#list.scrollTop = this.#list.scrollHeight;
     this.#empty.hidden = true;
     this.#clear.hidden = false;

@@ -1,4 +1,4 @@
-/** Tabs after the ARIA pattern: arrows move, the address keeps which one is open. */
+/** Tabs after the ARIA pattern: arrows move, a reload keeps which one is open, and an address may name one. */
 
 import { element } from './dom.js';
 
@@ -17,8 +17,7 @@ export function startTabs() {
   };
   const open = (/** @type {string} */ name) => {
     select(Math.max(NAMES.indexOf(name), 0));
-    // Replaced, not pushed: going back leaves the page.
-    history.replaceState(null, '', name === NAMES[0] ? location.pathname : `#${name}`);
+    remember(name);
   };
   for (const [index, tab] of tabs.entries()) {
     tab.addEventListener('click', () => open(NAMES[index]));
@@ -31,6 +30,29 @@ export function startTabs() {
       tabs[wrapped].focus();
     });
   }
-  select(Math.max(NAMES.indexOf(location.hash.slice(1)), 0));
+  select(Math.max(NAMES.indexOf(remembered() ?? location.hash.slice(1)), 0));
   return { open };
+}
+
+// Not in the address: when that changes, browsers fetch the page's icon anew, and a private page makes no request.
+const KEY = 'relayops-tab';
+
+/** @param {string} name */
+function remember(name) {
+  try {
+    sessionStorage.setItem(KEY, name);
+  } catch {
+    // Forbidden: a reload begins with the first tab.
+  }
+}
+
+/** @returns {string | null} Of a page that is loaded again; one that is opened goes by its address. */
+function remembered() {
+  const [navigation] = performance.getEntriesByType('navigation');
+  if (/** @type {PerformanceNavigationTiming} */ (navigation)?.type !== 'reload') return null;
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
 }

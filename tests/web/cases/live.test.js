@@ -53,7 +53,7 @@ test('only escalations arrive, redacted, beside the conversation; the counter ha
       const shown = page.locator('#inbox li blockquote');
       await page.waitForFunction(() => document.querySelectorAll('#inbox li').length >= 2);
       assert.deepEqual((await shown.allTextContents()).slice(0, 2), ['why was I charged twice?', REDACTED], 'the newest first');
-      assert.match((await page.locator('#inbox li').nth(1).textContent()) ?? '', /Taken out: payment card, e-mail address/);
+      assert.match((await page.locator('#inbox li').nth(1).textContent()) ?? '', /Taken out: e-mail address, payment card/);
       const bytes = posts.reduce((sum, { body }) => sum + Buffer.byteLength(body), 0);
       const { messages, local, escalated, bytes: sent } = await tally(page);
       assert.deepEqual([messages, local, escalated], ['4', '2', '2']);
@@ -170,7 +170,10 @@ test('an agent marks a message handled and corrects its intent, beside the conve
       const row = page.locator('#inbox li', { hasText: 'test of corrections' });
       await row.getByRole('button', { name: 'Mark handled' }).click();
       await row.getByRole('button', { name: 'Open again' }).waitFor();
+      await row.getByRole('combobox').focus();
+      const saved = page.waitForResponse((response) => response.request().method() === 'PATCH');
       await row.getByRole('combobox').selectOption('greeting');
+      assert.equal((await saved).status(), 200);
       await page.waitForFunction(() => document.activeElement?.localName === 'select', null, { timeout: 5_000 });
       const exported = await (await fetch(`${web.origin()}${INBOX}/export`)).text();
       const corrected = exported.trim().split('\n').map((line) => JSON.parse(line));
