@@ -121,7 +121,8 @@ export class BatchPanel {
     const running = this.#running !== null;
     this.#run.disabled = !this.#classifier || !this.#given || running;
     this.#cancel.hidden = !running;
-    this.#bar.hidden = !running;
+    for (const id of ['batch-bar', 'batch-progress']) element(id, HTMLElement).hidden = !running;
+    if (running) this.#status.textContent = 'Classifying.';
   }
 
   async #classify() {
@@ -140,9 +141,11 @@ export class BatchPanel {
     try {
       await classifyEach(classifier, texts, {
         signal: abort.signal,
+        onProgress: (rows) => this.#progress(rows, texts.length, performance.now() - started),
         onOutcomes: (outcomes) => {
           for (let index = this.#rows.length; index < outcomes.length; index += 1) this.#rows.push(rowOf(texts[index], outcomes[index], index));
-          this.#progress(texts.length, performance.now() - started);
+          this.#bar.dataset.done = String(outcomes.length);
+          this.#progress(outcomes.length, texts.length, performance.now() - started);
           if (performance.now() - shownAt < REFRESH_MS) return;
           this.#showResults();
           shownAt = performance.now();
@@ -161,15 +164,14 @@ export class BatchPanel {
   }
 
   /**
+   * @param {number} done
    * @param {number} total
    * @param {number} ms
    */
-  #progress(total, ms) {
-    const done = this.#rows.length;
+  #progress(done, total, ms) {
     const left = (ms / done) * (total - done);
     this.#bar.value = done / total;
-    this.#bar.dataset.done = String(done);
-    this.#status.textContent = `${whole(done)} of ${whole(total)} rows${done < total ? `, about ${duration(left)} left` : ''}`;
+    element('batch-progress', HTMLElement).textContent = `${whole(done)} of ${whole(total)} rows${done < total ? `, about ${duration(left)} left` : ''}`;
   }
 
   /** @param {string} status */

@@ -45,7 +45,7 @@ export class EvaluationPanel {
     const running = this.#running !== null;
     this.#run.disabled = !this.#loaded || running;
     this.#cancel.hidden = !running;
-    this.#bar.hidden = !running;
+    for (const id of ['evaluation-bar', 'evaluation-progress']) element(id, HTMLElement).hidden = !running;
   }
 
   async #start() {
@@ -79,21 +79,20 @@ export class EvaluationPanel {
    * @returns {Promise<Reading[]>}
    */
   async #read({ classifier, info }, signal) {
-    this.#status.textContent = 'Reading the set.';
+    this.#status.textContent = 'Classifying the set.';
+    element('evaluation-progress', HTMLElement).textContent = '';
     this.#bar.removeAttribute('value');
     const set = await loadSet();
     const foreign = set.find(({ intent }) => !info.labels.includes(intent));
     if (foreign) throw new Error(`this model has other labels than the set: ${foreign.intent} is not among them`);
     const texts = set.map(({ text }) => text);
-    const outcomes = await classifyEach(classifier, texts, {
-      signal,
-      // So that every stage is asked, and any threshold can be looked at afterwards.
-      threshold: 1,
-      onOutcomes: ({ length }) => {
-        this.#bar.value = length / texts.length;
-        this.#status.textContent = `${whole(length)} of ${whole(texts.length)} messages`;
-      },
-    });
+    const onProgress = (/** @type {number} */ done) => {
+      this.#bar.value = done / texts.length;
+      element('evaluation-progress', HTMLElement).textContent = `${whole(done)} of ${whole(texts.length)} messages`;
+    };
+    // So that every stage is asked, and any threshold can be looked at afterwards.
+    const options = { signal, threshold: 1, onProgress, onOutcomes: () => undefined };
+    const outcomes = await classifyEach(classifier, texts, options);
     return outcomes.map((outcome, index) => {
       const { text, intent } = set[index];
       if ('error' in outcome) throw new Error(`message ${index + 1} could not be classified: ${outcome.error}`);

@@ -16,11 +16,12 @@ export const CHUNK_ROWS = 50;
  * @param {object} options
  * @param {AbortSignal} options.signal
  * @param {number} [options.threshold] In place of each stage's own.
- * @param {(outcomes: Outcome[]) => void} options.onOutcomes All so far, in the order of the texts.
+ * @param {(outcomes: Outcome[]) => void} options.onOutcomes All so far, in the order of the texts, some rows at a time.
+ * @param {(rows: number) => void} options.onProgress How many rows are done at least, after each message.
  * @returns {Promise<Outcome[]>}
  * @throws {import('/pkg/index.js').IntentError} `aborted`, `disposed`, `worker_failed`
  */
-export async function classifyEach(classifier, texts, { signal, threshold, onOutcomes }) {
+export async function classifyEach(classifier, texts, { signal, threshold, onOutcomes, onProgress }) {
   /** @type {Map<string, Outcome>} */
   const known = new Map();
   /** @type {Outcome[]} */
@@ -28,7 +29,8 @@ export async function classifyEach(classifier, texts, { signal, threshold, onOut
   while (outcomes.length < texts.length) {
     const rows = texts.slice(outcomes.length, outcomes.length + CHUNK_ROWS);
     const fresh = Array.from(new Set(rows)).filter((text) => !known.has(text));
-    for (const [index, settled] of (await classifier.classifyBatch(fresh, { signal, threshold })).entries()) {
+    const onEach = (/** @type {{ done: number }} */ { done }) => onProgress(outcomes.length + done);
+    for (const [index, settled] of (await classifier.classifyBatch(fresh, { signal, threshold, onProgress: onEach })).entries()) {
       known.set(fresh[index], settled.status === 'fulfilled' ? { result: settled.value } : { error: codeOf(settled.reason) });
     }
     for (const text of rows) outcomes.push(/** @type {Outcome} */ (known.get(text)));
