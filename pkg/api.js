@@ -197,6 +197,7 @@
  * @property {string} stage
  * @property {string} architecture
  * @property {string[]} labels
+ * @property {string[]} always_escalate Of the labels, those that the policy never leaves to the device.
  * @property {number} threshold The one in force for calls that name none.
  * @property {number} temperature
  * @property {string} backend

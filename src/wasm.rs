@@ -240,6 +240,8 @@ struct Info<'a> {
     #[serde(flatten)]
     last: Option<StageInfo<'a>>,
     labels: &'a [String],
+    /// The stages of a cascade have the same policy.
+    always_escalate: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     stages: Vec<StageInfo<'a>>,
 }
@@ -348,11 +350,13 @@ impl Classifier {
     /// # Errors
     /// Only where the object can't be made.
     pub fn info(&self) -> Result<JsValue, JsValue> {
+        let config = self.0.last().config();
         let several = self.0.depth() > 1;
         let stages = || self.0.stages().zip(self.0.own_thresholds()).map(StageInfo::new);
         to_object(&Info {
             last: stages().last(),
-            labels: &self.0.last().config().labels,
+            labels: &config.labels,
+            always_escalate: &config.policy.always_escalate,
             stages: stages().filter(|_| several).collect(),
         })
     }

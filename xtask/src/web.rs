@@ -1,4 +1,4 @@
-//! pkg/wasm, pkg/types and pkg/models: what the npm package has beside its sources.
+//! pkg/wasm, pkg/types and pkg/models: what the npm package has beside its sources; and www/data, which the page has.
 
 use std::fs;
 use std::io::Write;
@@ -112,6 +112,7 @@ pub(crate) fn build(profile: Profile) -> Result<()> {
         print_size(build.name, &wasm)?;
     }
     copy_models()?;
+    copy_sets()?;
     run(&mut npm(&["run", "--silent", "types"]))
 }
 
@@ -203,6 +204,15 @@ fn copy_models() -> Result<()> {
             fs::copy(&file, to.join(name)).with_context(|| file.display().to_string())?;
         }
     }
+    Ok(())
+}
+
+/// Copies the set that the page evaluates models on to www/data, since www/ is all that a host of the page has.
+fn copy_sets() -> Result<()> {
+    let out = root().join("www").join("data");
+    fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+    let set = root().join("data").join("adversarial.jsonl");
+    fs::copy(&set, out.join("adversarial.jsonl")).with_context(|| set.display().to_string())?;
     Ok(())
 }
 

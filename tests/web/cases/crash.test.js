@@ -160,15 +160,18 @@ test('the page notices a crash after loading, says so, and loads again', async (
       });
     });
     await noWorkers(page);
+    // The first thing that is typed meets it.
     await page.fill('#text', 'my internet is down');
-    await page.click('#classify');
     await page.waitForSelector('#result-error:not([hidden])');
     assert.equal(await page.textContent('#result-error code'), 'worker_failed');
     await page.waitForSelector('#model-choose:not([hidden])');
+    assert.ok(await page.isDisabled('#classify'));
     await page.setInputFiles('#file', web.models().tiny);
     await page.waitForSelector('#model-loaded:not([hidden])');
+    // What was written is still there.
     await page.click('#classify');
-    await page.waitForSelector('#result:not([hidden])');
+    await page.waitForSelector('#result[data-phase="sent"]:not([hidden])');
+    assert.equal(await page.textContent('#result-text'), 'my internet is down');
     assert.deepEqual(complaints, []);
   });
 });

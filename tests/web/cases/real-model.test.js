@@ -136,7 +136,7 @@ function withModel({ file, count }, names) {
       for (const [index, text] of texts.entries()) {
         await page.fill('#text', text);
         await page.click('#classify');
-        await page.waitForFunction((text) => document.querySelector('#result-text')?.textContent === text, text);
+        await page.waitForFunction((text) => document.querySelector('#result[data-phase="sent"] #result-text')?.textContent === text, text);
         assert.equal(await page.textContent('#json'), expected[index].json, text);
       }
       assert.deepEqual(complaints, []);
