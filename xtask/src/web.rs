@@ -195,8 +195,8 @@ fn copy_models() -> Result<()> {
     if out.exists() {
         fs::remove_dir_all(&out).with_context(|| out.display().to_string())?;
     }
-    for pack in folder(&root().join("models"))? {
-        let Some(name) = pack.file_name().filter(|_| pack.join("pack.json").is_file()) else { continue };
+    for pack in packs()? {
+        let Some(name) = pack.file_name() else { continue };
         let to = out.join(name);
         fs::create_dir_all(&to).with_context(|| to.display().to_string())?;
         for file in folder(&pack)? {
@@ -205,6 +205,12 @@ fn copy_models() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Folders of the packs that ship; adapters, which lie beside them, do not come with the package.
+pub(crate) fn packs() -> Result<Vec<PathBuf>> {
+    let all = folder(&root().join("models"))?;
+    Ok(all.into_iter().filter(|path| path.join("pack.json").is_file()).collect())
 }
 
 /// Copies the set that the page evaluates models on to www/data, since www/ is all that a host of the page has.

@@ -64,12 +64,21 @@ async function loadPack(exports, url) {
 }
 
 /**
+ * Inside of this Worker: the whole page goes when it is done.
+ *
+ * @param {import('/pkg/protocol.js').ThreadStart} start
+ */
+function startThread(start) {
+  new Worker('/instrumented/engine/thread.js', { type: 'module' }).postMessage(start);
+}
+
+/**
  * @param {import('./large.js').ModuleModel | null} model
  * @param {number} threads
  * @returns {Promise<FromModule>}
  */
 async function load(model, threads) {
-  const wasm = await startWasm(threads);
+  const wasm = await startWasm(threads, { start: startThread, failed: 0 });
   const exports = /** @type {Instrumented} */ (/** @type {unknown} */ (wasm.exports));
   const none = { prefill: null, classifier: null };
   loaded = { exports, ...(model === null ? none : await (model.kind === 'gguf' ? loadFile : loadPack)(exports, model.url)) };
