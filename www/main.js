@@ -32,7 +32,8 @@ const batch = new BatchPanel();
 const evaluation = new EvaluationPanel();
 const model = new ModelPanel({
   onReady: async (classifier, info) => {
-    await privacy.use(classifier);
+    // Another one may have been chosen meanwhile.
+    if (!(await privacy.use(classifier))) return;
     chat.use(classifier, info);
     batch.use(classifier);
     evaluation.use(classifier, info);

@@ -12,6 +12,9 @@ import { RequestWatch } from './request-watch.js';
 /** Where the choice is remembered: who turned the switch on wants it on next time. */
 const KEY = 'relayops-private';
 
+/** Longest that a model waits to know whether there is an inbox, in milliseconds; then it is taken to be there. */
+const KNOWN_MS = 2_000;
+
 const NOTES = {
   on: 'The model goes on answering. What escalates is shown here, and sent to nobody.',
   off: 'What escalates is redacted and sent to the server’s inbox. Everything else stays in this tab.',
@@ -26,6 +29,10 @@ export class PrivacySwitch {
   #onDelivery;
   #absent = false;
   #token = '';
+  /** @type {() => void} */
+  #tellKnown = () => undefined;
+  /** Settles when it is known whether there is an inbox. @type {Promise<void>} */
+  #known = new Promise((resolve) => (this.#tellKnown = resolve));
   /** @type {IntentClassifier | null} */
   #classifier = null;
 
@@ -47,15 +54,18 @@ export class PrivacySwitch {
 
   /**
    * @param {IntentClassifier | null} classifier
-   * @returns {Promise<void>} When the classifier knows what it may send.
+   * @returns {Promise<boolean>} Settles when the classifier knows what it may send; whether it is still the one in use.
    */
   async use(classifier) {
     this.#classifier = classifier;
+    if (classifier && !this.#switch.checked) await Promise.race([this.#known, new Promise((resolve) => setTimeout(resolve, KNOWN_MS))]);
     await this.#apply();
+    return this.#classifier === classifier;
   }
 
   /** @param {import('../inbox/connection.js').State} state Of the connection to the inbox. */
   inboxIs(state) {
+    if (state !== 'off' && state !== 'connecting') this.#tellKnown();
     if (state !== 'live' && state !== 'absent') return;
     const [absent, token] = [state === 'absent', this.#inbox.token];
     if (absent === this.#absent && token === this.#token) return;
