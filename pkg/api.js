@@ -66,7 +66,8 @@
  * @property {number | 'auto'} [threads] How many to work with. `auto`, the default, takes one a core,
  *   up to 8. More than one need a page that is cross-origin isolated (COOP and COEP).
  * @property {number | number[]} [threshold] Confidence below which a message escalates, or goes to
- *   the second model, 0 to 1: one for all models or one for each; the configuration's if omitted.
+ *   the second model, 0 to 1: one for all models or one for each. If omitted those
+ *   that an adapter's `intent.json` has for this cascade, else each configuration's.
  * @property {'off' | import('./outbox/types.js').EscalationOptions} [escalation] Where messages go
  *   that the gate does not leave to the device. `'off'`, which is the default, sends nothing at all.
  */

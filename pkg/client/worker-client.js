@@ -97,7 +97,9 @@ export class WorkerClient {
 
   /** @param {import('../protocol.js').ThreadStart} start */
   #startThread(start) {
-    const failed = () => this.#post({ type: 'thread_failed' });
+    const failed = () => {
+      if (!this.#stopped) this.#post({ type: 'thread_failed' });
+    };
     try {
       const thread = createThread();
       this.#threads.push(thread);
@@ -105,6 +107,7 @@ export class WorkerClient {
         event.preventDefault();
         failed();
       });
+      thread.addEventListener('messageerror', failed);
       thread.postMessage(start, []);
     } catch {
       failed();

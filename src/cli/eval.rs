@@ -73,7 +73,8 @@ pub(super) struct EvalArgs {
     save_config: Option<PathBuf>,
     /// Write the figures, and the temperature and threshold in force, of the one model file with --adapter into the
     /// adapter's intent.json, once all went well. They are to be those of its own base on built-in sets. Of a cascade its
-    /// thresholds alone, which then hold wherever the adapter comes after this compact.
+    /// thresholds alone, which then hold wherever the adapter comes after this compact; another temperature or threshold
+    /// of the adapter removes them.
     #[arg(long, requires = "adapter", conflicts_with_all = ["force_adapter", "jsonl"])]
     record: bool,
     /// Fit the baselines on the splits of five seeds and print mean and spread.
@@ -180,8 +181,15 @@ fn record(args: &EvalArgs, path: &Path, files: &AdapterFiles, finished: &Finishe
         }
         None => {
             intent.figures = condense(&serde_json::json!({ "results": finished.results }));
+            let had = intent.config.cascade.is_some();
             if let Some(config) = finished.configs.first() {
                 intent.config = config.clone();
+            }
+            if had && intent.config.cascade.is_none() {
+                eprintln!(
+                    "relayops-intent: the adapter's thresholds of a cascade are removed, which were chosen for other \
+                     confidences; choose them anew with --model cascade --max-unsafe R --record"
+                );
             }
             args.models.first().map(String::as_str)
         }
@@ -219,6 +227,10 @@ fn check(args: &EvalArgs) -> Result<Option<RiskTarget>> {
             let detail = format!("{name} takes no --config, so there is none to save; only model files do");
             return Err(IntentError::argument(option, detail));
         }
+    }
+    if args.record && args.calibrate && args.models.iter().any(|name| model::is_cascade(name)) {
+        let detail = "does not go with --record for a cascade, whose temperatures are those of its models";
+        return Err(IntentError::argument("--calibrate", detail));
     }
     if args.sgr_risk.is_some() {
         model::refuse_cascade(&args.models, "--sgr-risk")?;

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::Loader;
-use crate::Result;
 use crate::adapter::Adapter;
 use crate::message::Message;
 use crate::model::qwen2::Qwen2Config;
 use crate::pack::{Golden, IntentConfig};
+use crate::{IntentError, Result};
 
 /// What the adapter that `read` gives for the base's sizes answers to `texts` beside the base in `file`.
 ///
@@ -24,9 +24,11 @@ pub fn golden_of_adapter(
         let (mut scorer, _) = if exact { loader.exact() } else { loader }.finish_scorer()?;
         let adapter = read(scorer.model().config())?;
         scorer.set_adapter(Some(&adapter), config, |_| Ok(()))?;
-        let messages = texts.iter().map(|text| Message::new(text)).collect::<Result<Vec<_>>>()?;
-        let answer = |text| scorer.score(text, false).map(|scores| scores.log_probabilities);
-        messages.iter().filter_map(Message::text).map(answer).collect()
+        let answer = |text: &&str| match Message::new(text)? {
+            Message::Text(text) => scorer.score(&text, false).map(|scores| scores.log_probabilities),
+            Message::TooLong => Err(IntentError::config("golden.vectors", format!("{text:?} is too long"))),
+        };
+        texts.iter().map(answer).collect()
     };
     Ok(Golden::measured(texts, &answers(false)?, &answers(true)?))
 }

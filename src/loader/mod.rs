@@ -156,11 +156,12 @@ impl Loader {
     pub fn finish(self) -> Result<Classifier> {
         let config = self.config.clone();
         let digest = self.hash.clone().map(|hash| hex(&hash.finalize()));
+        let same_order = !self.backend.is_exact();
         let model: Box<dyn LabelModel + Send> = match self.parts()? {
             (Architecture::Qwen2(sizes), parts) => {
                 let (scorer, mut info) = parts.scorer(sizes)?;
                 info.identity = info.identity.or_else(|| digest.clone());
-                Box::new(QwenModel { scorer, info, digest })
+                Box::new(QwenModel { scorer, info, digest, same_order })
             }
             (Architecture::Bert(sizes), parts) => Box::new(parts.encoder(sizes)?),
         };

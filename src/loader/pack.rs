@@ -142,8 +142,7 @@ fn verify(file: &PackFile, hash: Sha256) -> Result<()> {
 /// Whatever runs must answer as the manifest says, or it does not run.
 fn check_golden(classifier: &mut Classifier, manifest: &Manifest, same_order: bool) -> Result<()> {
     let golden = &manifest.golden;
-    let other = golden.tolerance_other_order.unwrap_or(golden.tolerance);
-    let tolerance = if same_order { golden.tolerance } else { other };
+    let tolerance = golden.tolerance(same_order);
     for vector in &golden.vectors {
         let difference = difference(classifier, vector)?;
         // Also where it is not a number.

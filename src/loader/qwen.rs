@@ -14,6 +14,8 @@ pub(super) struct QwenModel {
     pub(super) info: ModelInfo,
     /// SHA-256 of the file, where it was taken.
     pub(super) digest: Option<String>,
+    /// Whether the backend adds in the order of this engine's kernels and rounds as they do.
+    pub(super) same_order: bool,
 }
 
 impl LabelModel for QwenModel {
@@ -63,9 +65,9 @@ impl LabelModel for QwenModel {
             Some(Err(_)) | None => None,
         };
         let paths = adapter.map(|files| files.adapter(sizes)).transpose()?;
-        let backend = &self.info.backend;
+        let (backend, same_order) = (&self.info.backend, self.same_order);
         self.scorer.set_adapter(paths.as_ref(), config, |scorer| match promised {
-            Some(intent) => check_golden(scorer, intent, backend),
+            Some(intent) => check_golden(scorer, intent, backend, same_order),
             None => Ok(()),
         })?;
         self.info.prefix_tokens = self.scorer.prompt().prefix.len();
@@ -73,13 +75,14 @@ impl LabelModel for QwenModel {
     }
 }
 
-fn check_golden(scorer: &mut Scorer<Cpu>, intent: &Intent, backend: &str) -> Result<()> {
+fn check_golden(scorer: &mut Scorer<Cpu>, intent: &Intent, backend: &str, same_order: bool) -> Result<()> {
     let golden = &intent.golden;
+    let tolerance = golden.tolerance(same_order);
     for vector in &golden.vectors {
         let mismatch = |found: String| IntentError::GoldenMismatch {
             pack: format!("adapter for {}", intent.base.name),
             backend: backend.to_owned(),
-            detail: format!("{found} on {:?}; off by {} is allowed", vector.text, golden.tolerance),
+            detail: format!("{found} on {:?}; off by {tolerance} is allowed", vector.text),
         };
         let Message::Text(text) = Message::new(&vector.text)? else {
             return Err(mismatch("no answer".to_owned()));
@@ -88,7 +91,7 @@ fn check_golden(scorer: &mut Scorer<Cpu>, intent: &Intent, backend: &str) -> Res
         let pairs = scores.log_probabilities.iter().zip(&vector.log_probabilities);
         let is_off = |(a, b): &(&f32, &f32)| {
             let off = (*a - *b).abs();
-            off.is_nan() || off > golden.tolerance
+            off.is_nan() || off > tolerance
         };
         if let Some((ours, theirs)) = pairs.into_iter().find(is_off) {
             return Err(mismatch(format!("log-probability {ours:.4} for {theirs:.4}")));

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::manifest::is_sha256;
 use crate::gate::Policy;
 use crate::{IntentError, Result};
 
@@ -111,6 +112,10 @@ impl IntentConfig {
             ));
         }
         check_threshold(self.threshold).map_err(|detail| IntentError::config("threshold", detail))?;
+        if let Some(cascade) = self.cascade.as_ref().filter(|cascade| !is_sha256(&cascade.first)) {
+            let detail = format!("{:?} is not 64 lower-case hex digits", cascade.first);
+            return Err(IntentError::config("cascade.first", detail));
+        }
         for threshold in self.cascade.iter().flat_map(|cascade| cascade.thresholds) {
             check_threshold(threshold).map_err(|detail| IntentError::config("cascade.thresholds", detail))?;
         }

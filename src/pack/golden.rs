@@ -65,6 +65,14 @@ impl Golden {
         }
     }
 
+    /// Largest difference of a log-probability that is allowed of a backend: whether it adds in the order of this engine's
+    /// kernels and rounds as they do.
+    #[must_use]
+    pub fn tolerance(&self, same_order: bool) -> f32 {
+        let other = self.tolerance_other_order.unwrap_or(self.tolerance);
+        if same_order { self.tolerance } else { other }
+    }
+
     /// Checks what the types do not; `labels` is how many there are. The error is a field and what is wrong with it.
     pub(crate) fn check(&self, labels: usize) -> Result<(), (String, String)> {
         let other = self.tolerance_other_order.unwrap_or(self.tolerance);

@@ -174,10 +174,13 @@ fn config_of(
     settings: &Settings,
 ) -> Result<(IntentConfig, Calibration)> {
     let mut config = adapter.map_or(given, |files| files.intent_config().clone());
-    config.temperature = settings.temperature.unwrap_or(config.temperature);
     let mut from = Calibration::Configuration;
+    if let Some(temperature) = settings.temperature {
+        // The thresholds of a cascade were chosen for other confidences.
+        (config.temperature, config.cascade) = (temperature, None);
+    }
     if let Threshold::Given(threshold) = settings.threshold {
-        (config.threshold, from) = (threshold, Calibration::Argument);
+        (config.threshold, config.cascade, from) = (threshold, None, Calibration::Argument);
     }
     config.check()?;
     Ok((config, from))
