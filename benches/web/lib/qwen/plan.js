@@ -10,7 +10,7 @@ import { PACKAGES, PACK_URL, modelUrl } from './site.js';
 
 /** What the driver itself runs. @typedef {{ kind: 'native', path: string, threads: number }} NativeChoice */
 
-/** @typedef {{ name: string, choice: LargeChoice | NativeChoice }} EnginePlan */
+/** `backend` is what ours must say that it runs on. @typedef {{ name: string, choice: LargeChoice | NativeChoice, backend?: string }} EnginePlan */
 
 /**
  * @typedef {object} CellPlan
@@ -63,6 +63,7 @@ function builds(model, pack, config) {
   return KERNELS.flatMap((kernels) =>
     THREADS.map((threads) => ({
       name: ours(model, threads, kernels),
+      backend: `cpu-${kernels}`,
       choice: /** @type {LargeChoice} */ ({ kind: 'ours', base: PACKAGES[kernels], pack, threads, ...(config && { config }) }),
     })),
   );

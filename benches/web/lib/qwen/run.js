@@ -48,8 +48,8 @@ class Seat {
     this.#name = name;
   }
 
-  /** @param {EnginePlan['choice']} choice @param {Prompt} prompt */
-  async load(choice, prompt) {
+  /** @param {EnginePlan} plan @param {Prompt} prompt */
+  async load({ choice, backend }, prompt) {
     if (choice.kind === 'native') {
       const start = performance.now();
       this.#native = await loadNative(choice.path, choice.threads, prompt);
@@ -60,8 +60,9 @@ class Seat {
         { name: this.#name, choice },
       );
     }
-    const { threads } = this.about;
+    const { threads, backend: found } = this.about;
     if (threads !== choice.threads) throw new Error(`${this.#name} runs with ${threads} thread(s)`);
+    if (backend !== undefined && found !== backend) throw new Error(`${this.#name} runs on ${found}`);
   }
 
   /** @param {Task} task @param {Input} input @returns {Promise<Sample>} */
@@ -94,11 +95,11 @@ export async function runPlan(browser, origin, plan, { prompt, messages, random,
   /** @type {Map<string, Seat>} */
   const seats = new Map();
   try {
-    for (const { name, choice } of plan.engines) {
-      const seat = new Seat(page, name);
-      await seat.load(choice, prompt);
-      seats.set(name, seat);
-      say(`${name} is loaded`);
+    for (const engine of plan.engines) {
+      const seat = new Seat(page, engine.name);
+      await seat.load(engine, prompt);
+      seats.set(engine.name, seat);
+      say(`${engine.name} is loaded`);
     }
     const cells = await ask(plan.cells, seats, { messages, random, say });
     if (complaints.length > 0) throw new Error(`the page complained: ${complaints.join('; ')}`);

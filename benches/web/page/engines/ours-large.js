@@ -4,7 +4,8 @@
  * @module
  */
 
-/** @typedef {import('./large.js').Input} Input */
+import { importPackage } from './ours.js';
+
 /** @typedef {import('./large.js').Sample} Sample */
 
 /**
@@ -12,7 +13,7 @@
  * @returns {Promise<import('./large.js').LargeEngine>}
  */
 export async function loadOursLarge({ base, pack, config, threads }) {
-  const { IntentClassifier } = /** @type {typeof import('/pkg/index.js')} */ (await import(`${base}/index.js`));
+  const { IntentClassifier } = await importPackage(base);
   const classifier = await IntentClassifier.load({ pack, threads, cache: false, ...(config && { config }) });
   return {
     about: { ...(await classifier.info()) },
