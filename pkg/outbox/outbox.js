@@ -47,6 +47,8 @@ export class Outbox extends EventTarget {
   /** @type {Promise<void> | null} */
   #pumping = null;
   #pumpAgain = false;
+  /** When the latest message was taken. */
+  #lastMs = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -185,7 +187,8 @@ export class Outbox extends EventTarget {
    * @param {ClassifyResult} result
    */
   async #storeNew(key, text, result) {
-    const createdMs = Date.now();
+    // Two of the same millisecond would be sent in any order.
+    const createdMs = (this.#lastMs = Math.max(Date.now(), this.#lastMs + 1));
     const { url, redact, maxAgeMs } = this.#settings;
     const body = await bodyOf(text, result, createdMs, redact);
     const { intent, reason, redactions } = body;

@@ -88,7 +88,7 @@ test('from typing to the inbox, live, and markup is shown as text everywhere', a
       assert.equal(await beside.locator('blockquote').textContent(), markup);
       for (const tab of [page, console]) assert.equal(await tab.locator('#inbox blockquote *, #thread .bubble *, #result-text *').count(), 0);
       await row.locator('button').click();
-      await console.waitForFunction(() => document.querySelector('#inbox')?.textContent?.includes('handled'));
+      await row.getByRole('button', { name: 'Open again' }).waitFor();
       assert.ok((await since(before))[0].handled_ms);
       await page.check('#private');
       await page.fill('#text', 'why was I charged twice?');
