@@ -88,7 +88,8 @@
  * @property {number | 'auto'} [threads] How many to work with. `auto`, the default, takes one a core,
  *   up to 8. More than one need a page that is cross-origin isolated (COOP and COEP).
  * @property {number | number[]} [threshold] Confidence below which a message escalates, or goes to
- *   the second model, 0 to 1: one for all models or one for each; the configuration's if omitted.
+ *   the second model, 0 to 1: one for all models or one for each. If omitted those
+ *   that an adapter's `intent.json` has for this cascade, else each configuration's.
  * @property {'off' | import('./outbox/types.js').EscalationOptions} [escalation] Where messages go
  *   that the gate does not leave to the device. `'off'`, which is the default, sends nothing at all.
  */
@@ -209,6 +210,7 @@
  * @property {number} parameters
  * @property {number} weight_bytes
  * @property {number} prefix_tokens Tokens of the constant prompt prefix.
+ * @property {string} [identity] SHA-256 of a pack's manifest, or of a file that takes adapters.
  */
 
 /**
@@ -218,6 +220,7 @@
  * @property {string} stage
  * @property {string} architecture
  * @property {string[]} labels
+ * @property {string[]} always_escalate Of the labels, those that the policy never leaves to the device.
  * @property {number} threshold The one in force for calls that name none.
  * @property {number} temperature
  * @property {string} backend
@@ -225,6 +228,7 @@
  * @property {number} parameters
  * @property {number} weight_bytes
  * @property {number} prefix_tokens Tokens of the constant prompt prefix.
+ * @property {string} [identity] SHA-256 of a pack's manifest, or of a file that takes adapters.
  * @property {Fallback} [fallback] Present if another model runs than the one that was asked for.
  * @property {StageInfo[]} [stages] The models of a cascade, in the order in which they are asked.
  * @property {GpuInfo | null} gpu What computes where `backend` is `webgpu`.

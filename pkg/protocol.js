@@ -50,11 +50,19 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  */
 
 /**
+ * What became of one message of several.
+ *
+ * @typedef {{ result: ClassifyResult } | { error: { code: IntentErrorCode, message: string } }} BatchOutcome
+ */
+
+/**
  * What each request takes and what it is answered with.
  *
  * @typedef {object} Calls
  * @property {{ params: { stages: StageSource[], cache: boolean, threads: number | 'auto', backend: Backend }, value: null }} load
  * @property {{ params: { text: string, options: EngineOptions }, value: ClassifyResult }} classify
+ * @property {{ params: { texts: string[], thresholds: number[] }, value: BatchOutcome[] }} batch Several messages that
+ *   share what they cost, in their order.
  * @property {{ params: { text: string, score: boolean, thresholds: number[] }, value: ClassifyResult | null }} type
  *   A message while it is typed: without `score` only what its score will take is made ready, and the
  *   answer is `null`, unless it costs nothing to say more.
@@ -71,7 +79,14 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  *
  * @typedef {Request
  *   | { type: 'chunk', id: number, stage: number, bytes: Uint8Array<ArrayBuffer> | null }
- *   | { type: 'cancel', id: number }} ToWorker
+ *   | { type: 'cancel', id: number }
+ *   | { type: 'thread_failed' }} ToWorker
+ */
+
+/**
+ * What a Worker that helps the engine's is started with: a build with threads, and what it shares.
+ *
+ * @typedef {{ build: 'simd128-threads' | 'relaxed-simd-threads', module: WebAssembly.Module, memory: WebAssembly.Memory }} ThreadStart
  */
 
 /** @typedef {{ code: IntentErrorCode, message: string, fatal: boolean }} WireError */
@@ -80,7 +95,8 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * @typedef {{ type: 'value', id: number, value: Calls[keyof Calls]['value'] }
  *   | { type: 'error', id: number, error: WireError }
  *   | { type: 'progress', id: number, progress: LoadProgress }
- *   | { type: 'pull', id: number, stage: number, position: number }} FromWorker
+ *   | { type: 'pull', id: number, stage: number, position: number }
+ *   | { type: 'thread', start: ThreadStart }} FromWorker
  */
 
 /** Largest piece handed to the engine at once, in bytes: its transient copy stays small. */
@@ -103,7 +119,7 @@ export function toWire(thrown) {
 }
 
 /**
- * @param {WireError} error
+ * @param {{ code: IntentErrorCode, message: string }} error
  * @returns {IntentError}
  */
 export function fromWire(error) {

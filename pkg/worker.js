@@ -25,7 +25,7 @@ import './errors.js';
 /** @typedef {import('./protocol.js').Request} Request */
 /** @typedef {import('./protocol.js').ToWorker} ToWorker */
 
-const engine = new Engine();
+const engine = new Engine((start) => post({ type: 'thread', start }));
 /** Feeds of the load under way, one a stage, for bytes that the page holds. @type {ChunkFeed[]} */
 let feeds = [];
 /** Ends the request under way, where it can be ended. @type {{ id: number, abort: AbortController } | null} */
@@ -78,6 +78,8 @@ async function answer(request) {
     }
     case 'classify':
       return engine.classify(request.params.text, request.params.options);
+    case 'batch':
+      return engine.classifyBatch(request.params.texts, request.params.thresholds);
     case 'forget':
       engine.forget();
       return null;
@@ -90,6 +92,10 @@ async function answer(request) {
 async function onMessage({ data }) {
   if (data.type === 'chunk') {
     feeds[data.stage]?.give(data.bytes);
+    return;
+  }
+  if (data.type === 'thread_failed') {
+    engine.threadFailed();
     return;
   }
   if (data.type === 'cancel') {

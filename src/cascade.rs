@@ -121,7 +121,18 @@ impl Cascade {
         self.last
     }
 
-    /// Each stage's threshold: `given` for it or for all, else its own.
+    /// Each stage's threshold where a caller names none: those that were chosen for these stages together, else its own.
+    #[must_use]
+    pub fn own_thresholds(&self) -> Vec<f32> {
+        if let ([first], Some(chosen)) = (&self.before[..], &self.last.config().cascade)
+            && first.info().identity.as_ref() == Some(&chosen.first)
+        {
+            return chosen.thresholds.to_vec();
+        }
+        self.stages().map(|stage| stage.config().threshold).collect()
+    }
+
+    /// Each stage's threshold: `given` for it or for all, else [its own](Self::own_thresholds).
     ///
     /// # Errors
     /// `invalid_argument` for what is no probability, and for another number of them.
@@ -131,7 +142,7 @@ impl Cascade {
         }
         let stages = self.depth();
         match given {
-            [] => Ok(self.stages().map(|stage| stage.config().threshold).collect()),
+            [] => Ok(self.own_thresholds()),
             [one] => Ok(vec![*one; stages]),
             each if each.len() == stages => Ok(each.to_vec()),
             each => {
@@ -171,7 +182,8 @@ impl Cascade {
     }
 
     /// As [`classify`](Self::classify), of several messages that share what they cost; in their order. Each result's time
-    /// is its share: that of the batches it was part of, divided by the messages in them.
+    /// is its share: that of the batches it was part of, divided by the messages in them. Every stage forgets what it
+    /// held of messages before.
     ///
     /// # Errors
     /// `invalid_argument` of the thresholds; of a message its own `empty_message`.
@@ -181,6 +193,7 @@ impl Cascade {
         thresholds: &[f32],
     ) -> Result<Vec<Result<Classification>>> {
         let thresholds = self.thresholds(thresholds)?;
+        self.forget();
         let mut readings: Vec<Result<Vec<StageReading>>> = texts.iter().map(|_| Ok(Vec::new())).collect();
         let mut asked: Vec<usize> = (0..texts.len()).collect();
         for (index, threshold) in thresholds.iter().enumerate() {
@@ -301,12 +314,16 @@ impl Cascade {
         }
     }
 
-    /// Replaces temperature and threshold of stage number `index`, counted from 0.
+    /// Replaces temperature and threshold of stage number `index`, counted from 0. From then on
+    /// [each stage's own threshold](Self::own_thresholds) is that of its configuration.
     ///
     /// # Errors
     /// `invalid_config`; nothing is changed then.
     pub fn set_calibration(&mut self, index: usize, temperature: f32, threshold: f32) -> Result<()> {
-        self.stage_mut(index).set_calibration(temperature, threshold)
+        self.stage_mut(index).set_calibration(temperature, threshold)?;
+        let last = self.last.config();
+        let (temperature, threshold) = (last.temperature, last.threshold);
+        self.last.set_calibration(temperature, threshold)
     }
 
     fn read_stage(&mut self, index: usize, text: &str, token_confidence: bool) -> Result<StageReading> {

@@ -89,6 +89,9 @@ pub struct ModelInfo {
     pub weight_bytes: u64,
     /// Tokens of the constant prefix.
     pub prefix_tokens: usize,
+    /// SHA-256 of a pack's manifest, or of the file of a base for adapters; lower-case hex. `None` where it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// A classified message. Serialised it is the result object of the command line and of JavaScript.
@@ -368,12 +371,12 @@ impl Classifier {
         progress
     }
 
-    /// Replaces temperature and threshold.
+    /// Replaces temperature and threshold, and thereby the thresholds of a cascade, which were chosen for others.
     ///
     /// # Errors
     /// `invalid_config`; nothing is changed then.
     pub fn set_calibration(&mut self, temperature: f32, threshold: f32) -> Result<()> {
-        let config = IntentConfig { temperature, threshold, ..self.config.clone() };
+        let config = IntentConfig { temperature, threshold, cascade: None, ..self.config.clone() };
         config.check()?;
         self.config = config;
         Ok(())

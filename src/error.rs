@@ -114,11 +114,11 @@ pub enum IntentError {
     #[error("tokenizer: {0}")]
     Tokenizer(String),
     /// `out_of_memory`: an allocation was refused.
-    #[error("out of memory: {bytes} bytes for {what}")]
+    #[error("out of memory: {}", refused(*bytes, what))]
     OutOfMemory {
         /// What the memory was for.
         what: String,
-        /// How much was asked for.
+        /// How much was asked for; 0 where whoever refused does not say.
         bytes: u64,
     },
     /// `inference`: the forward pass produced something that is not a distribution, or a request did not fit the model.
@@ -163,6 +163,11 @@ pub enum IntentError {
 
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, IntentError>;
+
+/// What was refused, with the bytes where they are known.
+fn refused(bytes: u64, what: &str) -> String {
+    if bytes == 0 { what.to_owned() } else { format!("{bytes} bytes for {what}") }
+}
 
 impl IntentError {
     /// The stable code of this error: lower case, snake case.

@@ -258,6 +258,30 @@ impl From<TypingStep> for Step {
     }
 }
 
+/// What became of one message of a batch: `{ result }` or `{ error }`.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Result(Box<Classification>),
+    Error(Failure),
+}
+
+/// An error with its stable code.
+#[derive(Serialize)]
+struct Failure {
+    code: &'static str,
+    message: String,
+}
+
+impl From<crate::Result<Classification>> for Outcome {
+    fn from(result: crate::Result<Classification>) -> Self {
+        match result {
+            Ok(result) => Self::Result(Box::new(result)),
+            Err(error) => Self::Error(Failure { code: error.code(), message: error.to_string() }),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct StageInfo<'a> {
     #[serde(flatten)]
@@ -269,16 +293,17 @@ struct StageInfo<'a> {
 #[derive(Serialize)]
 struct Info<'a> {
     #[serde(flatten)]
-    last: StageInfo<'a>,
+    last: Option<StageInfo<'a>>,
     labels: &'a [String],
+    /// The stages of a cascade have the same policy.
+    always_escalate: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     stages: Vec<StageInfo<'a>>,
 }
 
 impl<'a> StageInfo<'a> {
-    fn new(stage: &'a classifier::Classifier) -> Self {
-        let config = stage.config();
-        Self { model: stage.info(), threshold: config.threshold, temperature: config.temperature }
+    fn new((stage, threshold): (&'a classifier::Classifier, f32)) -> Self {
+        Self { model: stage.info(), threshold, temperature: stage.config().temperature }
     }
 }
 
@@ -302,6 +327,17 @@ impl Classifier {
         let Options { token_confidence, thresholds } = options.unwrap_or_default();
         let options = CascadeOptions { thresholds, token_confidence };
         to_object(&self.0.classify(text, &options).map_err(to_js)?)
+    }
+
+    /// Classifies several messages, which share what they cost; in their order, `{ result }` or `{ error: { code, message } }`
+    /// each.
+    ///
+    /// # Errors
+    /// `invalid_argument` of the thresholds.
+    pub fn classify_batch(&mut self, texts: Vec<String>, thresholds: &[f32]) -> Result<JsValue, JsValue> {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let results = self.0.classify_batch(&texts, thresholds).map_err(to_js)?;
+        to_object(&results.into_iter().map(Outcome::from).collect::<Vec<_>>())
     }
 
     /// Begins a message that is being typed, from where the model holds its beginning, and ends what was under way:
@@ -386,12 +422,14 @@ impl Classifier {
     /// # Errors
     /// Only where the object can't be made.
     pub fn info(&self) -> Result<JsValue, JsValue> {
-        let last = self.0.last();
+        let config = self.0.last().config();
         let several = self.0.depth() > 1;
+        let stages = || self.0.stages().zip(self.0.own_thresholds()).map(StageInfo::new);
         to_object(&Info {
-            last: StageInfo::new(last),
-            labels: &last.config().labels,
-            stages: self.0.stages().filter(|_| several).map(StageInfo::new).collect(),
+            last: stages().last(),
+            labels: &config.labels,
+            always_escalate: &config.policy.always_escalate,
+            stages: stages().filter(|_| several).collect(),
         })
     }
 }

@@ -13,7 +13,7 @@ use relayops_intent::eval::sgr::RiskTarget;
 use relayops_intent::eval::sweep::at;
 use relayops_intent::eval::{Evaluator, Options, evaluate, report};
 use relayops_intent::gate::Route;
-use relayops_intent::pack::IntentConfig;
+use relayops_intent::pack::{CascadeConfig, IntentConfig};
 use relayops_intent::scoring::Scores;
 use relayops_intent::{IntentError, Result};
 
@@ -68,6 +68,7 @@ fn remembering(
         parameters: 0,
         weight_bytes: 0,
         prefix_tokens: 0,
+        identity: Some(DIGESTS[place].to_owned()),
     };
     Classifier::new(Box::new(Scripted { info, place, asked: asked.clone(), forgot: forgot.clone() }), config)
         .unwrap()
@@ -102,6 +103,49 @@ fn every_stage_forgets_a_message_that_is_answered() {
     for text in ["0 0.9 2 0.9", "0 0.7 2 0.9", " "] {
         let _ = cascade.classify(text, &CascadeOptions::default());
         assert!(counts().iter().all(|count| *count > 0), "{text:?}");
+    }
+}
+
+/// Identities of the stages.
+const DIGESTS: [&str; 2] = [
+    "0000000000000000000000000000000000000000000000000000000000000001",
+    "0000000000000000000000000000000000000000000000000000000000000002",
+];
+
+/// Thresholds 0.8 and 0.6, and 0.5 and 0.9 where the first stage is `first`.
+fn chosen_together(first: &str) -> Cascade {
+    let chosen = Some(CascadeConfig { first: first.to_owned(), thresholds: [0.5, 0.9] });
+    let asked = Arc::default();
+    let second = stage(1, IntentConfig { cascade: chosen, ..config(0.6) }, &asked);
+    Cascade::from(stage(0, config(0.8), &asked)).followed_by(second.into()).unwrap()
+}
+
+#[test]
+fn thresholds_that_were_chosen_together_hold_for_the_stages_that_they_were_chosen_for() {
+    let mut cascade = chosen_together(DIGESTS[0]);
+    assert_eq!(cascade.thresholds(&[]).unwrap(), [0.5, 0.9]);
+    assert_eq!(classify(&mut cascade, "0 0.7 2 0.9").stage, "first");
+    assert_eq!(classify(&mut cascade, "0 0.4 2 0.8").decision.reason, "low_confidence");
+    // The caller's go before.
+    assert_eq!(cascade.thresholds(&[0.3, 0.4]).unwrap(), [0.3, 0.4]);
+    // Another temperature makes other confidences.
+    cascade.set_calibration(0, 2.0, 0.7).unwrap();
+    assert_eq!(cascade.thresholds(&[]).unwrap(), [0.7, 0.6]);
+    assert_eq!(chosen_together(DIGESTS[1]).thresholds(&[]).unwrap(), [0.8, 0.6]);
+    // What follows nothing has its own.
+    assert_eq!(Cascade::from(chosen_together(DIGESTS[0]).into_last()).thresholds(&[]).unwrap(), [0.6]);
+}
+
+#[test]
+fn thresholds_of_a_cascade_are_probabilities_for_a_known_model() {
+    for (first, thresholds, field) in [
+        (DIGESTS[0], [0.5, 1.5], "cascade.thresholds"),
+        (DIGESTS[0], [f32::NAN, 0.5], "cascade.thresholds"),
+        ("compact", [0.5, 0.5], "cascade.first"),
+    ] {
+        let cascade = Some(CascadeConfig { first: first.to_owned(), thresholds });
+        let error = IntentConfig { cascade, ..config(0.6) }.check().unwrap_err().to_string();
+        assert!(error.contains(field), "{error}");
     }
 }
 

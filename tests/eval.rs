@@ -55,6 +55,7 @@ fn scripted(name: &str) -> Evaluator {
         parameters: 0,
         weight_bytes: 0,
         prefix_tokens: 0,
+        identity: None,
     };
     Evaluator::new(name, Classifier::new(Box::new(Scripted(info, 0)), IntentConfig::default()).unwrap())
 }

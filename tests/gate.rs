@@ -116,6 +116,7 @@ fn classifier(log_probabilities: Option<Vec<f32>>, config: IntentConfig) -> Clas
         parameters: 0,
         weight_bytes: 0,
         prefix_tokens: 0,
+        identity: None,
     };
     Classifier::new(Box::new(Fixed(log_probabilities, info)), config).unwrap()
 }

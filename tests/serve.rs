@@ -17,6 +17,9 @@ use ureq::http::Response;
 
 const HTML: &str = "<!doctype html><title>Intents</title>";
 
+/// A manifest whose only file is `model.gguf`.
+const PACK: &str = include_str!("../models/compact/pack.json");
+
 /// A served folder; dropping it stops the server.
 struct Site {
     folder: TempDir,
@@ -55,6 +58,11 @@ fn folder() -> TempDir {
     put(at, "models/a.gguf", b"GGUF");
     put(at, "models/notes.txt", "private");
     put(at, "models/deep/c.gguf", b"GGUF");
+    put(at, "models/small/pack.json", PACK);
+    put(at, "models/small/model.gguf", b"weights");
+    put(at, "models/small/notes.txt", "private");
+    put(at, "models/broken/pack.json", "{}");
+    put(at, "models/broken/model.gguf", b"GGUF");
     put(at, "secret.txt", "outside");
     folder
 }
@@ -184,10 +192,29 @@ fn models_are_listed_by_name_and_nothing_else_is_given_out() {
     let site = Site::start();
     let list: serde_json::Value =
         serde_json::from_slice(&bytes(site.get("/models/index.json", &[]))).unwrap();
-    let expected = serde_json::json!([{"file": "a.gguf", "bytes": 4}, {"file": "b.gguf", "bytes": 200_000}]);
+    let pack: serde_json::Value = serde_json::from_str(PACK).unwrap();
+    let expected = serde_json::json!([
+        {"file": "a.gguf", "bytes": 4},
+        {"file": "b.gguf", "bytes": 200_000},
+        {"pack": "small", "name": pack["name"], "bytes": pack["files"][0]["bytes"]},
+    ]);
     assert_eq!(list, expected);
     assert_eq!(bytes(site.get("/models/b.gguf", &[])), model());
-    for path in ["/models/notes.txt", "/models/deep/c.gguf", "/models/", "/models"] {
+    assert_eq!(bytes(site.get("/models/small/pack.json", &[])), PACK.as_bytes());
+    assert_eq!(bytes(site.get("/models/small/model.gguf", &[])), b"weights");
+    for path in [
+        "/models/notes.txt",
+        "/models/deep/c.gguf",
+        "/models/small/notes.txt",
+        "/models/small/",
+        "/models/small",
+        "/models/small%2fmodel.gguf",
+        "/models/small/./notes.txt",
+        "/models/broken/pack.json",
+        "/models/broken/model.gguf",
+        "/models/",
+        "/models",
+    ] {
         assert_eq!(site.get(path, &[]).status(), 404, "{path}");
     }
     let without = Site::over(folder(), false);

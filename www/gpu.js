@@ -1,13 +1,14 @@
 /** Entry of the GPU benchmark: one model on both backends, interleaved, and a result to hand on. */
 
 import { IntentClassifier } from '/pkg/index.js';
+import { SAMPLES } from './live/samples.js';
+import { offeredModels } from './model/offered.js';
 import { create, element, showError } from './ui/dom.js';
-import { SAMPLES } from './ui/samples.js';
-import { modelUrl, offeredModels } from './ui/server-models.js';
 
 /** @typedef {import('/pkg/index.js').ClassifyResult} ClassifyResult */
 /** @typedef {import('/pkg/index.js').Backend} Backend */
 
+const MESSAGES = SAMPLES.flatMap(({ messages }) => messages);
 const choice = element('model', HTMLSelectElement);
 const rounds = element('rounds', HTMLInputElement);
 const run = element('run', HTMLButtonElement);
@@ -49,7 +50,7 @@ async function measure(pack, count) {
   try {
     for (let round = 0; round <= count; round += 1) {
       status.textContent = round === 0 ? 'Warming up' : `Round ${round} of ${count}`;
-      for (const message of SAMPLES) {
+      for (const message of MESSAGES) {
         // One after the other, so that whatever else the machine does hits both.
         for (const [index, { classifier }] of sides.entries()) {
           const started = performance.now();
@@ -117,8 +118,8 @@ copy.addEventListener('click', () => void navigator.clipboard.writeText(result.t
 
 async function offer() {
   for (const model of await offeredModels()) {
-    const option = create('option', { text: model.file });
-    option.value = modelUrl(model).href;
+    const option = create('option', { text: model.name });
+    option.value = model.url.href;
     choice.append(option);
   }
 }

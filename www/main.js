@@ -1,20 +1,54 @@
-/** Connects the three cards of the page. */
+/** Connects the parts of the page. */
 
-import { EscalationPanel } from './ui/escalation-panel.js';
-import { MessagePanel } from './ui/message-panel.js';
-import { ModelPanel } from './ui/model-panel.js';
-import { ResultView } from './ui/result-view.js';
+import { BatchPanel } from './batch/batch-panel.js';
+import { EvaluationPanel } from './evaluation/evaluation-panel.js';
+import { InboxView } from './inbox/inbox-view.js';
+import { ChatPanel } from './live/chat-panel.js';
+import { ResultView } from './live/result-view.js';
+import { Tally } from './live/tally.js';
+import { Thread } from './live/thread.js';
+import { ModelPanel } from './model/model-panel.js';
+import { PrivacySwitch } from './privacy/privacy-switch.js';
+import { acceptDrops } from './ui/drops.js';
+import { startTabs } from './ui/tabs.js';
 
-const result = new ResultView();
-const message = new MessagePanel(result, () => model.reset());
-const escalation = new EscalationPanel();
+const tabs = startTabs();
+const [tally, thread] = [new Tally(), new Thread()];
+const inbox = new InboxView((state) => privacy?.inboxIs(state));
+/** @type {PrivacySwitch | undefined} */
+let privacy;
+privacy = new PrivacySwitch(inbox, (item) => {
+  tally.delivered(item);
+  thread.delivered(item);
+});
+const chat = new ChatPanel(new ResultView(), {
+  onSent: (text, result) => {
+    tally.add(result);
+    thread.add(text, result);
+  },
+  onCrash: () => model.reset(),
+});
+const batch = new BatchPanel();
+const evaluation = new EvaluationPanel();
 const model = new ModelPanel({
-  onReady: (classifier, info) => {
-    message.use(classifier, info);
-    escalation.use(classifier);
+  onReady: async (classifier, info) => {
+    // Another one may have been chosen meanwhile.
+    if (!(await privacy.use(classifier))) return;
+    chat.use(classifier, info);
+    batch.use(classifier);
+    evaluation.use(classifier, info);
   },
   onGone: () => {
-    message.use(null, null);
-    escalation.use(null);
+    void privacy.use(null);
+    chat.use(null, null);
+    batch.use(null);
+    evaluation.use(null, null);
+  },
+});
+acceptDrops({
+  onModel: (file) => model.loadFile(file),
+  onRows: (file) => {
+    tabs.open('batch');
+    void batch.read(file);
   },
 });

@@ -5,21 +5,18 @@
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { launch } from '../../tests/web/lib/browser.js';
-import { startServer } from '../../tests/web/lib/server.js';
-import { cells, compactOrt, sameLabels, secondThread } from './lib/cells.js';
+import { measureCompact } from './lib/compact.js';
 import { describeFile, load, machine, versions } from './lib/facts.js';
-import { firstAnswers } from './lib/first.js';
-import { readPeer } from './lib/peer.js';
-import { makeSite } from './lib/site.js';
-import { plan, run } from './lib/steady.js';
-import { firstTable, steadyTable } from './lib/table.js';
+import { measureQwen } from './lib/qwen/measure.js';
+import { ratios } from './lib/ratios.js';
+import { firstTable, kernelTable, largeTable, memoryTable, ratioTable, steadyTable } from './lib/table.js';
 
-/** Rounds give n = 24 messages times that many for each cell. */
-const FULL = { rounds: 5, starts: 7 };
-const QUICK = { rounds: 1, starts: 2 };
+/** @typedef {import('./lib/compact.js').Compact} Compact */
+/** @typedef {import('./lib/qwen/measure.js').Qwen} Qwen */
+/** @typedef {import('./lib/ratios.js').Ratios} Ratios */
 
 /** Runnable processes beside the benchmark from which on its times are not worth keeping. */
 const BUSY = 0.5;
@@ -31,69 +28,94 @@ const { values: options } = parseArgs({
     pack: { type: 'string' },
     peer: { type: 'string' },
     site: { type: 'string' },
+    'qwen-pack': { type: 'string' },
+    small: { type: 'string' },
+    large: { type: 'string' },
+    modules: { type: 'string' },
+    'no-native': { type: 'boolean', default: false },
+    'no-memory': { type: 'boolean', default: false },
   },
 });
+
+/** @type {'full' | 'quick'} */
+const size = options.quick ? 'quick' : 'full';
 
 /** @param {string} text */
 const say = (text) => console.error(`bench: ${text}`);
 
-/**
- * @param {'peer' | 'site'} name
- * @returns {string}
- */
-function folder(name) {
-  const value = options[name];
-  if (value === undefined) throw new Error(`--${name} is missing: run \`cargo xtask bench-browser\``);
-  return value;
+/** @returns {Promise<Compact | null>} */
+async function compact() {
+  const { peer, site, pack } = options;
+  if (peer === undefined || site === undefined) return null;
+  return measureCompact({ peer, site, pack, size, say });
 }
 
-/** @param {string} origin @param {string | undefined} pack @param {import('./lib/peer.js').Peer} peer */
-async function measureAll(origin, pack, peer) {
-  const size = options.quick ? QUICK : FULL;
-  const protocol = { ...plan({ messages: peer.messages.map(({ text }) => text), rounds: size.rounds, pack }), starts: size.starts };
+/** @returns {Promise<Qwen | null>} */
+async function qwen() {
+  const { 'qwen-pack': pack, small = null, large = null, modules = null } = options;
+  if (pack === undefined) return null;
+  const how = { size, withNative: !options['no-native'], withMemory: !options['no-memory'], say };
+  return measureQwen(launch, { pack, small, large, modules }, how);
+}
+
+/** @returns {Promise<string>} */
+async function chromiumVersion() {
   const browser = await launch();
-  const chromium = browser.version();
-  const measured = await run(browser, origin, protocol, say).finally(() => browser.close());
-  const steady = cells(measured, peer);
-  const first = await firstAnswers(origin, size.starts, pack, say);
-  return { chromium, protocol, steady, first, same: sameLabels(measured, peer), second: secondThread(measured) };
+  const version = browser.version();
+  await browser.close();
+  return version;
 }
 
-/** @param {Awaited<ReturnType<typeof measureAll>>} results @param {import('./lib/peer.js').Peer} peer */
-function print({ chromium, steady, first, same, second }, peer) {
-  const about = versions(chromium, peer.versions);
+/**
+ * @param {{ small: Compact | null, large: Qwen | null }} measured
+ * @param {Ratios} found
+ * @param {ReturnType<typeof versions>} about
+ */
+function print({ small, large }, found, about) {
   const { cpu, cores } = machine();
-  console.log(`Chromium ${chromium}, onnxruntime-web ${about['onnxruntime-web']}, commit ${about.commit}; ${cores} cores, ${cpu}\n`);
-  console.log(`${steadyTable(steady)}\n\nn = ${steady[0].ms.n} a cell, ${peer.messages.length} messages of 3 to 40 words.\n`);
-  console.log(`${firstTable(first)}\n\nn = ${first[0].ms.n} a row, a new browser with an empty profile each.\n`);
-  const key = compactOrt(steady);
-  if (key !== null) console.log(`compact_ort: ${key.toFixed(2)} (above 1, ours is faster than the better peer at 1 thread)`);
-  else console.log("compact_ort: none. Ours did not run the peer's architecture and size on 1 thread.");
-  console.log(`threads_2: ${second.toFixed(2)} (ours on one thread against ours on two)`);
-  if (same !== null) console.log(`ours gives the label of the fp32 peer for ${same} of ${peer.messages.length} messages`);
+  const peers = ['onnxruntime-web', '@wllama/wllama', 'node-llama-cpp'].map((name) => `${name} ${about[/** @type {'node-llama-cpp'} */ (name)]}`);
+  console.log(`Chromium ${about.chromium}, ${peers.join(', ')}, commit ${about.commit}; ${cores} cores, ${cpu}\n`);
+  if (large) {
+    console.log(`${largeTable(large.cells)}\n`);
+    if (large.kernels.length > 0) console.log(`${kernelTable(large.kernels)}\n`);
+    if (large.memory.length > 0) console.log(`${memoryTable(large.memory)}\n`);
+  }
+  if (small) {
+    console.log(`${steadyTable(small.cells)}\n\nn = ${small.cells[0].ms.n} a cell, messages of 3 to 40 words.\n`);
+    console.log(`${firstTable(small.first_answer)}\n\nn = ${small.first_answer[0].ms.n} a row, a new browser with an empty profile each.\n`);
+    console.log(`Compact on one thread against two: ${small.threads_2.toFixed(2)}`);
+    const same = small.same_label_as_fp32;
+    if (same !== null) console.log(`Compact gives the label of the fp32 peer for ${same} of ${small.protocol.messages.length} messages`);
+  }
+  console.log(`\n${ratioTable(found)}`);
+}
+
+/** @returns {Record<string, import('./lib/facts.js').FileFacts | null>} */
+function models() {
+  const manifest = options['qwen-pack'] === undefined ? undefined : join(options['qwen-pack'], 'pack.json');
+  const files = { compact: options.pack, small: options.small, large: options.large, qwen_pack: manifest };
+  return Object.fromEntries(Object.entries(files).map(([name, path]) => [name, path === undefined ? null : describeFile(path)]));
 }
 
 async function main() {
-  const peer = readPeer(folder('peer'));
-  const pack = makeSite(folder('site'), folder('peer'), options.pack);
   const before = load();
   if (before > BUSY) say(`the machine is busy (load ${before.toFixed(2)}): expect slow and scattered times`);
-  const server = await startServer({ root: folder('site') });
-  const results = await measureAll(server.origin, pack, peer).finally(() => server.stop());
-  print(results, peer);
+  const chromium = await chromiumVersion();
+  const large = await qwen();
+  const small = await compact();
+  const measured = { cells: large?.cells ?? [], kernels: large?.kernels ?? [], memory: large?.memory ?? [], compactOrt: small?.compact_ort ?? null };
+  const found = ratios(measured);
+  const about = versions(chromium, small?.python ?? null);
+  print({ small, large }, found, about);
   if (options.json === undefined) return;
-  const { messages, versions: python, ...described } = peer;
   const report = {
     quick: options.quick,
-    versions: versions(results.chromium, python),
+    versions: about,
     machine: { ...machine(), load_before: before, load_after: load() },
-    protocol: results.protocol,
-    peer: described,
-    pack: options.pack === undefined ? null : describeFile(options.pack),
-    cells: results.steady,
-    first_answer: results.first,
-    same_label_as_fp32: results.same,
-    ratios: { compact_ort: compactOrt(results.steady), [`threads_2_${results.steady[0].about.stage}`]: results.second },
+    models: models(),
+    ratios: found,
+    qwen: large,
+    compact: small,
   };
   mkdirSync(dirname(options.json), { recursive: true });
   writeFileSync(options.json, `${JSON.stringify(report, null, 1)}\n`);

@@ -1,37 +1,82 @@
 /**
- * Many messages, one after the other.
+ * Many messages, in groups that share what they cost.
  *
  * @module
  */
 
 import { IntentError } from '../errors.js';
+import { fromWire } from '../protocol.js';
+import { abortedBy } from './worker-client.js';
 
 /** @typedef {import('../api.js').ClassifyResult} ClassifyResult */
+/** @typedef {import('../protocol.js').BatchOutcome} BatchOutcome */
 
 /** Codes after which no further message can be answered. */
 const FINAL = ['aborted', 'disposed', 'worker_failed'];
 
+/** A group has at least so many messages: fewer share too little. */
+const LEAST = 4;
+
+/** And at most so many. */
+const MOST = 32;
+
+/** What a group of more than the least may take, in milliseconds: other calls wait for it. */
+const GROUP_MS = 100;
+
 /**
- * A message is asked only when the one before is answered, so a single call in between waits for
- * one of these at most.
+ * A group is asked only when the one before is answered, so a single call in between waits for one of these at most.
  *
  * @param {string[]} texts
- * @param {(text: string) => Promise<ClassifyResult>} ask
+ * @param {(group: string[]) => Promise<BatchOutcome[]>} ask
  * @param {((progress: import('../api.js').BatchProgress) => void) | undefined} onProgress
+ * @param {AbortSignal} [signal]
  * @returns {Promise<PromiseSettledResult<ClassifyResult>[]>} In the order of the texts.
- * @throws {IntentError} With one of {@link FINAL}.
+ * @throws {IntentError} `aborted`, and whatever `ask` rejects with.
  */
-export async function runBatch(texts, ask, onProgress) {
+export async function runBatch(texts, ask, onProgress, signal) {
   /** @type {PromiseSettledResult<ClassifyResult>[]} */
   const results = [];
-  for (const text of texts) {
-    try {
-      results.push({ status: 'fulfilled', value: await ask(text) });
-    } catch (error) {
-      if (!(error instanceof IntentError) || FINAL.includes(error.code)) throw error;
-      results.push({ status: 'rejected', reason: error });
+  for (let size = LEAST; results.length < texts.length; ) {
+    const outcomes = await ask(texts.slice(results.length, results.length + size));
+    for (const outcome of outcomes) {
+      // It may come between two messages that were answered together.
+      if (signal?.aborted) throw abortedBy(signal);
+      results.push('result' in outcome ? { status: 'fulfilled', value: outcome.result } : { status: 'rejected', reason: fromWire(outcome.error) });
+      onProgress?.({ done: results.length, total: texts.length });
     }
-    onProgress?.({ done: results.length, total: texts.length });
+    size = sizeAfter(outcomes);
   }
   return results;
+}
+
+/**
+ * @param {BatchOutcome[]} outcomes Of a group, each with its share of the group's time.
+ * @returns {number} Messages of the next group.
+ */
+function sizeAfter(outcomes) {
+  const ms = outcomes.reduce((sum, outcome) => sum + ('result' in outcome ? outcome.result.ms : 0), 0);
+  const fitting = Math.floor((GROUP_MS * outcomes.length) / Math.max(ms, 1));
+  return Math.max(LEAST, Math.min(MOST, fitting));
+}
+
+/**
+ * The messages of a group one after the other, for what only single messages can be asked.
+ *
+ * @param {string[]} group
+ * @param {(text: string) => Promise<ClassifyResult>} ask
+ * @returns {Promise<BatchOutcome[]>}
+ * @throws {IntentError} With one of {@link FINAL}.
+ */
+export async function askEach(group, ask) {
+  /** @type {BatchOutcome[]} */
+  const outcomes = [];
+  for (const text of group) {
+    try {
+      outcomes.push({ result: await ask(text) });
+    } catch (error) {
+      if (!(error instanceof IntentError) || FINAL.includes(error.code)) throw error;
+      outcomes.push({ error: { code: error.code, message: error.message } });
+    }
+  }
+  return outcomes;
 }

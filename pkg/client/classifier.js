@@ -23,7 +23,7 @@ import {
   checkThreads,
   checkThreshold,
 } from './arguments.js';
-import { runBatch } from './batch.js';
+import { askEach, runBatch } from './batch.js';
 import { guarded } from './crash-guard.js';
 import { openPack } from './pack-source.js';
 import { requireRuntime } from './runtime.js';
@@ -191,8 +191,9 @@ export class IntentClassifier {
   }
 
   /**
-   * Classifies many messages in the order given. Other calls made meanwhile wait for one message at
-   * most. Like a session's updates this only classifies.
+   * Classifies many messages in the order given, some at a time, which share what they cost. Other calls made meanwhile
+   * wait for those at most: four messages, or as many as take a tenth of a second. Like a session's updates this only
+   * classifies.
    *
    * @param {string[]} texts
    * @param {BatchOptions} [options]
@@ -204,7 +205,11 @@ export class IntentClassifier {
     const given = checkOptions(options, BATCH_OPTIONS);
     const report = /** @type {typeof checkProgress<BatchProgress>} */ (checkProgress)(given.onProgress);
     const [engineOptions, signal] = [this.#engineOptions(given), checkSignal(given.signal)];
-    return runBatch(checkTexts(texts), (text) => this.#ask(text, engineOptions, signal), report);
+    const ask = (/** @type {string[]} */ group) =>
+      engineOptions.token_confidence
+        ? askEach(group, (text) => this.#ask(text, engineOptions, signal))
+        : this.#client.request('batch', { texts: group, thresholds: engineOptions.thresholds ?? [] }, { signal });
+    return runBatch(checkTexts(texts), ask, report, signal);
   }
 
   /**

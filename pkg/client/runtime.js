@@ -44,6 +44,17 @@ export function createWorker() {
   return new Worker(new URL('../worker.js', import.meta.url), { type: 'module' });
 }
 
+/**
+ * A Worker that helps the engine's. The page makes it, and not the engine's Worker: of Workers inside of Workers, those
+ * with shared memory sometimes never end in Chromium 156, and neither does the one around them.
+ *
+ * @returns {WorkerLike}
+ */
+export function createThread() {
+  // Bundlers recognise exactly this expression.
+  return new Worker(new URL('../engine/thread.js', import.meta.url), { type: 'module' });
+}
+
 /** @throws {IntentError} `unavailable` without Web Workers, `no_simd` without WebAssembly SIMD. */
 export function requireRuntime() {
   if (!provided && typeof Worker === 'undefined') {

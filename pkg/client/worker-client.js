@@ -7,7 +7,7 @@
 
 import { IntentError } from '../errors.js';
 import { fromWire } from '../protocol.js';
-import { createWorker } from './runtime.js';
+import { createThread, createWorker } from './runtime.js';
 
 /** @typedef {import('../protocol.js').Calls} Calls */
 /** @typedef {import('../protocol.js').FromWorker} FromWorker */
@@ -39,6 +39,8 @@ export class WorkerClient {
   #queue = [];
   /** The job the Worker is busy with; stays here after an abort, until the Worker answers. @type {Job | null} */
   #active = null;
+  /** Workers that help it. @type {import('./runtime.js').WorkerLike[]} */
+  #threads = [];
   /** Why nothing more can be asked. @type {IntentError | null} */
   #stopped = null;
   #nextId = 1;
@@ -95,6 +97,25 @@ export class WorkerClient {
     });
   }
 
+  /** @param {import('../protocol.js').ThreadStart} start */
+  #startThread(start) {
+    const failed = () => {
+      if (!this.#stopped) this.#post({ type: 'thread_failed' });
+    };
+    try {
+      const thread = createThread();
+      this.#threads.push(thread);
+      thread.addEventListener('error', (event) => {
+        event.preventDefault();
+        failed();
+      });
+      thread.addEventListener('messageerror', failed);
+      thread.postMessage(start, []);
+    } catch {
+      failed();
+    }
+  }
+
   /**
    * Terminates the Worker, and with it all its memory. Pending requests are rejected with
    * `error`, later ones with another of the same code. Only the first call counts.
@@ -104,7 +125,8 @@ export class WorkerClient {
   stop(error) {
     if (this.#stopped) return;
     this.#stopped = error;
-    this.#worker.terminate();
+    for (const worker of [this.#worker, ...this.#threads]) worker.terminate();
+    this.#threads = [];
     const pending = this.#active ? [this.#active, ...this.#queue] : this.#queue;
     this.#active = null;
     this.#queue = [];
@@ -145,6 +167,10 @@ export class WorkerClient {
 
   /** @param {FromWorker} message */
   #onMessage(message) {
+    if (message.type === 'thread') {
+      if (!this.#stopped) this.#startThread(message.start);
+      return;
+    }
     const job = this.#active;
     if (!job || job.request.id !== message.id) return;
     switch (message.type) {
@@ -204,6 +230,6 @@ export class WorkerClient {
  * @param {AbortSignal} signal
  * @returns {IntentError}
  */
-function abortedBy(signal) {
+export function abortedBy(signal) {
   return new IntentError('aborted', 'the call was aborted', { cause: signal.reason });
 }

@@ -5,6 +5,7 @@
  */
 
 import { IntentError } from '../errors.js';
+import { toWire } from '../protocol.js';
 import { applyAdapter, openAdapter, settleAdapter } from './adapter-source.js';
 import { lostGpu, reasonOf } from './gpu.js';
 import { answer, load, loadOnCpu, loadOnGpu } from './loading.js';
@@ -12,6 +13,7 @@ import { ProgressReporter } from './progress.js';
 import { nextTurn } from './turns.js';
 
 /** @typedef {import('../api.js').ClassifyResult} ClassifyResult */
+/** @typedef {import('../protocol.js').BatchOutcome} BatchOutcome */
 /** @typedef {import('../api.js').LoadProgress} LoadProgress */
 /** @typedef {import('./loading.js').Loaded} Loaded */
 /** @typedef {import('./loading.js').LoadParams} LoadParams */
@@ -23,6 +25,18 @@ export class Engine {
   #params = null;
   /** The adapter that was set since, `null` where that was none. @type {{ files: (Uint8Array | null)[], how: { config?: string, force: boolean } } | null | undefined} */
   #adapter;
+  /** @type {import('./wasm.js').ThreadStarter} */
+  #threads;
+
+  /** @param {(start: import('../protocol.js').ThreadStart) => void} startThread Has a Worker made that helps this one. */
+  constructor(startThread) {
+    this.#threads = { start: startThread, failed: 0 };
+  }
+
+  /** Says that such a Worker failed. */
+  threadFailed() {
+    this.#threads.failed += 1;
+  }
 
   /**
    * @param {LoadParams} params
@@ -31,7 +45,7 @@ export class Engine {
    * @throws {IntentError}
    */
   async load(params, feeds, onProgress) {
-    this.#loaded = await load(params, feeds, onProgress);
+    this.#loaded = await load(params, feeds, this.#threads, onProgress);
     this.#params = params;
     onProgress({ phase: 'ready', loaded: 1, total: 1 });
   }
@@ -73,6 +87,30 @@ export class Engine {
       if (!gpu) return classifier.classify(text, options);
       return answer(gpu.classifier, text, options.token_confidence ? 'score in full' : 'score', options.thresholds ?? []);
     }));
+  }
+
+  /**
+   * @param {string[]} texts
+   * @param {number[]} thresholds
+   * @returns {Promise<BatchOutcome[]>}
+   * @throws {IntentError} `invalid_argument` of the thresholds.
+   */
+  async classifyBatch(texts, thresholds) {
+    const { classifier, gpu } = this.#model();
+    if (!gpu) return classifier.classify_batch(texts, Float32Array.from(thresholds));
+    // One by one: a device fills its rows with a single message, and each outlives the loss of the device by itself.
+    /** @type {BatchOutcome[]} */
+    const outcomes = [];
+    for (const text of texts) {
+      try {
+        outcomes.push({ result: await this.classify(text, { thresholds }) });
+      } catch (error) {
+        const { code, message } = toWire(error);
+        if (code !== 'empty_message') throw error;
+        outcomes.push({ error: { code, message } });
+      }
+    }
+    return outcomes;
   }
 
   /**
@@ -134,7 +172,7 @@ export class Engine {
       }
     }
     try {
-      this.#loaded = await this.#adapted(await loadOnCpu(params, [], quietly, `no WebGPU: ${why}`));
+      this.#loaded = await this.#adapted(await loadOnCpu(params, [], this.#threads, quietly, `no WebGPU: ${why}`));
       return true;
     } catch (error) {
       this.#loaded = { ...lost, reason: `the GPU was lost, and the model could not be loaded again: ${reasonOf(error)}` };

@@ -23,6 +23,9 @@ import { startGpuWasm } from './wasm.js';
  * @property {import('./wasm-module.d.ts').Gpu} device
  */
 
+/** What a GPU has against it whose answers nothing checks. */
+export const UNPROVEN = 'nothing checks its answers: a pack brings golden answers, and an adapter with intent.json; a model file has none';
+
 /**
  * Whether a GPU is to compute, and which.
  *
@@ -34,9 +37,11 @@ import { startGpuWasm } from './wasm.js';
 export async function chooseGpu(backend, stages) {
   const no = (/** @type {string | null} */ reason) => ({ info: null, reason });
   if (backend === 'cpu') return no(null);
-  // A pack of one's own has golden answers and is large; the package's own is as fast on the CPU.
-  const { source } = stages[stages.length - 1];
-  if (backend === 'auto' && (source.kind !== 'pack' || Object.keys(source.files).length > 0)) return no(null);
+  if (backend === 'auto') {
+    const { source, adapter } = stages[stages.length - 1];
+    if (source.kind !== 'pack' && adapter === undefined) return no(`no WebGPU: ${UNPROVEN}`);
+    if (source.kind === 'pack' && Object.keys(source.files).length > 0) return no('no WebGPU: the package’s own model is small enough for the CPU');
+  }
   try {
     const adapter = await requestAdapter();
     if (adapter === null) return no('no WebGPU: the browser has no adapter');

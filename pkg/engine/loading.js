@@ -5,7 +5,7 @@
  */
 
 import { applyAdapter, openAdapter } from './adapter-source.js';
-import { chooseGpu, gpuLoaders, isFaultOfGpu, openGpu, reasonOf } from './gpu.js';
+import { UNPROVEN, chooseGpu, gpuLoaders, isFaultOfGpu, openGpu, reasonOf } from './gpu.js';
 import { openModel } from './model-source.js';
 import { ProgressReporter, sumOf } from './progress.js';
 import { startWasm } from './wasm.js';
@@ -15,6 +15,7 @@ import { startWasm } from './wasm.js';
 /** @typedef {import('./wasm-module.d.ts').Classifier} Classifier */
 /** @typedef {import('./wasm-module.d.ts').GpuClassifier} GpuClassifier */
 /** @typedef {import('../protocol.js').Calls['load']['params']} LoadParams */
+/** @typedef {import('./wasm.js').ThreadStarter} ThreadStarter */
 
 /**
  * A model that is ready to answer.
@@ -42,34 +43,36 @@ const WARM_UP = 'my internet is down';
  *
  * @param {LoadParams} params
  * @param {ChunkFeed[]} feeds One a stage.
+ * @param {ThreadStarter} threads
  * @param {(progress: LoadProgress) => void} onProgress
  * @returns {Promise<Loaded>}
  * @throws {IntentError}
  */
-export async function load(params, feeds, onProgress) {
+export async function load(params, feeds, threads, onProgress) {
   const { info, reason } = await chooseGpu(params.backend, params.stages);
-  if (info === null) return loadOnCpu(params, feeds, onProgress, reason);
+  if (info === null) return loadOnCpu(params, feeds, threads, onProgress, reason);
   try {
     return await loadOnGpu(params, feeds, onProgress, info);
   } catch (error) {
     if (!isFaultOfGpu(error)) throw error;
     for (const feed of feeds) feed.restart();
-    return loadOnCpu(params, feeds, onProgress, `no WebGPU: ${reasonOf(error)}`);
+    return loadOnCpu(params, feeds, threads, onProgress, `no WebGPU: ${reasonOf(error)}`);
   }
 }
 
 /**
  * @param {LoadParams} params
  * @param {ChunkFeed[]} feeds
+ * @param {ThreadStarter} threads
  * @param {(progress: LoadProgress) => void} onProgress
  * @param {string | null} why The CPU.
  * @returns {Promise<Loaded>}
  * @throws {IntentError}
  */
-export async function loadOnCpu(params, feeds, onProgress, why) {
+export async function loadOnCpu(params, feeds, threads, onProgress, why) {
   const progress = new ProgressReporter(onProgress);
   const start = async () => {
-    const wasm = await progress.step('wasm', () => startWasm(params.threads));
+    const wasm = await progress.step('wasm', () => startWasm(params.threads, threads));
     const { exports } = wasm;
     /** @type {import('./model-source.js').Loaders} */
     const loaders = {
@@ -95,18 +98,22 @@ export async function loadOnCpu(params, feeds, onProgress, why) {
  */
 export async function loadOnGpu(params, feeds, onProgress, info) {
   const progress = new ProgressReporter(onProgress);
+  /** @type {string | null} */
+  let reason = null;
+  const check = (/** @type {boolean} */ isProven) => {
+    if (!isProven && params.backend === 'auto') throw new Error(UNPROVEN);
+    if (!isProven) reason = `WebGPU runs, but ${UNPROVEN}`;
+  };
   const start = async () => {
     const gpu = await openGpu(progress);
     return { gpu, exports: gpu.exports, loaders: gpuLoaders(gpu) };
   };
-  const { started, classifier } = await fill(params, feeds, progress, start);
+  const { started, classifier } = await fill(params, feeds, progress, start, check);
   const { exports, memory, device } = started.gpu;
   const onGpu = { info, device, classifier: /** @type {GpuClassifier} */ (classifier) };
   const result = await answer(onGpu.classifier, WARM_UP, 'score', []);
   const failed = /^error:(.*)/.exec(result?.decision.reason ?? '');
   if (failed) throw new Error(`the first message failed with ${failed[1]}`);
-  const unproven = params.stages.some(({ source }) => source.kind !== 'pack');
-  const reason = unproven ? 'WebGPU is not checked: a model file brings no golden answers, a pack does' : null;
   return { exports, memory, classifier, gpu: onGpu, reason };
 }
 
@@ -136,9 +143,10 @@ export async function answer(classifier, text, goal, thresholds) {
  * @param {ChunkFeed[]} feeds
  * @param {ProgressReporter} progress
  * @param {() => Promise<Started>} start
+ * @param {(isProven: boolean) => void} [check] Told, before the models' bytes are read, whether all stages have golden answers.
  * @returns {Promise<{ started: Started, classifier: Classifier }>}
  */
-async function fill({ stages, cache }, feeds, progress, start) {
+async function fill({ stages, cache }, feeds, progress, start, check) {
   const caching = cache ? { progress } : null;
   // The first bytes are on their way while the module compiles.
   const [started, ...opened] = await Promise.all([
@@ -153,6 +161,7 @@ async function fill({ stages, cache }, feeds, progress, start) {
   const files = [];
   // Before the models, so that their transfers need not wait for the models'.
   for (const adapter of adapters) files.push(await adapter?.read(progress));
+  check?.(stages.every(({ source }, index) => source.kind === 'pack' || Boolean(files[index]?.[0])));
   for (const model of models) await model.receive(progress);
   progress.end();
   const classifier = await progress.step('prepare', async () => {

@@ -9,9 +9,7 @@ import { BUILDS } from './builds.js';
 /** Bytes of a helper's stack, whole pages: kernels need little. */
 const STACK_BYTES = 512 * 1024;
 
-/** @typedef {{ build: import('./builds.js').ThreadsBuildName, module: WebAssembly.Module, memory: WebAssembly.Memory }} Start */
-
-/** @param {MessageEvent<Start>} event */
+/** @param {MessageEvent<import('../protocol.js').ThreadStart>} event */
 async function start({ data: { build, module, memory } }) {
   const pool = await BUILDS[build].bindings();
   await pool.default({ module_or_path: module, memory, thread_stack_size: STACK_BYTES });
@@ -49,4 +47,5 @@ async function changed(words, index, value) {
   return Atomics.wait(words, index, value);
 }
 
-addEventListener('message', (event) => void start(event), { once: true });
+// Reported, so that whoever started this Worker hears of it.
+addEventListener('message', (event) => void start(event).catch(reportError), { once: true });

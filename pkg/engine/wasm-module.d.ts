@@ -4,7 +4,7 @@
  */
 
 import type { ClassifyResult, ModelInfo } from '../api.js';
-import type { EngineOptions } from '../protocol.js';
+import type { BatchOutcome, EngineOptions } from '../protocol.js';
 
 /** Takes a GGUF file in pieces. Throws errors with a string property `code`. */
 export interface ModelLoader {
@@ -41,6 +41,8 @@ export type Step = { state: 'running' } | { state: 'waiting' } | { state: 'held'
 
 export interface Classifier {
   classify(text: string, options?: EngineOptions): ClassifyResult;
+  /** Several messages that share what they cost, in their order. */
+  classify_batch(texts: string[], thresholds: Float32Array): BatchOutcome[];
   /** Begins a message, ending what was under way: make ready what scoring it takes, or score it, with `token_confidence` or without. */
   begin(text: string, goal: 'hold' | 'score' | 'score in full', thresholds: Float32Array): Step;
   /** The next few milliseconds of it. */

@@ -24,11 +24,20 @@ import { hasRelaxedSimd, possibleThreads, sharedMemory } from './features.js';
 const THREADS_START_MS = 5_000;
 
 /**
+ * Makes Workers that help this one.
+ *
+ * @typedef {object} ThreadStarter
+ * @property {(start: import('../protocol.js').ThreadStart) => void} start
+ * @property {number} failed How many of them failed so far.
+ */
+
+/**
  * @param {number | 'auto'} wanted Threads.
+ * @param {ThreadStarter} starter
  * @returns {Promise<Wasm>}
  * @throws {IntentError} `network`, `worker_failed`
  */
-export async function startWasm(wanted) {
+export async function startWasm(wanted, starter) {
   const relaxed = hasRelaxedSimd();
   const reasons = relaxed ? [] : ['no relaxed SIMD in this browser'];
   const possible = possibleThreads(wanted);
@@ -44,7 +53,7 @@ export async function startWasm(wanted) {
   const started = await exports.default({ module_or_path: module, ...(shared && { memory: shared }) });
   const memory = shared ?? started.memory;
   if (shared !== null && isThreads(build)) {
-    const missing = await startThreads(exports, { build, module, memory: shared }, threads);
+    const missing = await startThreads(exports, { build, module, memory: shared }, threads, starter);
     if (missing > 0) reasons.push(`${missing} of ${threads} threads did not start`);
   }
   return { exports, memory, build, reason: reasons.length > 0 ? reasons.join('; ') : null };
@@ -82,28 +91,16 @@ function isThreads(build) {
 
 /**
  * @param {WasmModule} exports
- * @param {import('./thread.js').Start} start
+ * @param {import('../protocol.js').ThreadStart} start
  * @param {number} threads This one included.
+ * @param {ThreadStarter} starter
  * @returns {Promise<number>} How many did not start.
  */
-async function startThreads(exports, start, threads) {
-  let failed = 0;
-  for (let count = 1; count < threads; count += 1) {
-    try {
-      // Bundlers recognise exactly this expression.
-      const worker = new Worker(new URL('./thread.js', import.meta.url), { type: 'module' });
-      worker.addEventListener('error', (event) => {
-        event.preventDefault();
-        failed += 1;
-      });
-      worker.postMessage(start);
-    } catch {
-      failed += 1;
-    }
-  }
+async function startThreads(exports, start, threads, starter) {
+  for (let count = 1; count < threads; count += 1) starter.start(start);
   const deadline = performance.now() + THREADS_START_MS;
   // Threads never answer: they are counted where they work.
-  while (exports.threads() + failed < threads && performance.now() < deadline) {
+  while (exports.threads() + starter.failed < threads && performance.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   return threads - exports.threads();

@@ -47,6 +47,8 @@ export class Outbox extends EventTarget {
   /** @type {Promise<void> | null} */
   #pumping = null;
   #pumpAgain = false;
+  /** When the latest message was taken. */
+  #lastMs = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -185,13 +187,14 @@ export class Outbox extends EventTarget {
    * @param {ClassifyResult} result
    */
   async #storeNew(key, text, result) {
-    const createdMs = Date.now();
+    // Two of the same millisecond would be sent in any order.
+    const createdMs = (this.#lastMs = Math.max(Date.now(), this.#lastMs + 1));
     const { url, redact, maxAgeMs } = this.#settings;
     const body = await bodyOf(text, result, createdMs, redact);
     const { intent, reason, redactions } = body;
     const times = { createdMs, expiresMs: createdMs + maxAgeMs, nextMs: 0, pausedUntilMs: 0 };
     /** @type {OutboxRecord} */
-    const record = { key, url, state: 'queued', intent, reason, redactions, attempts: 0, ...times, id: null, error: null, body };
+    const record = { key, url, state: 'queued', intent, reason, redactions, attempts: 0, bytes: 0, ...times, id: null, error: null, body };
     this.#tell(await this.#store.add(record, MAX_QUEUED));
     this.#pump();
   }
@@ -307,22 +310,24 @@ export class Outbox extends EventTarget {
  * @returns {OutboxRecord}
  */
 function after(record, outcome) {
-  const attempts = record.attempts + 1;
+  // Kept before there were counts of bytes, it has none.
+  const done = { ...record, attempts: record.attempts + 1, bytes: (record.bytes ?? 0) + outcome.bytes };
   switch (outcome.kind) {
     case 'sent':
-      return { ...record, attempts, state: 'sent', id: outcome.id, error: null, body: null, pausedUntilMs: 0 };
+      return { ...done, state: 'sent', id: outcome.id, error: null, body: null, pausedUntilMs: 0 };
     case 'failed':
-      return { ...record, attempts, state: 'failed', error: outcome.error, pausedUntilMs: 0 };
+      return { ...done, state: 'failed', error: outcome.error, pausedUntilMs: 0 };
     case 'retry': {
       const nextMs = Date.now() + outcome.waitMs;
-      return { ...record, attempts, error: outcome.error, nextMs, pausedUntilMs: outcome.pause ? nextMs : 0 };
+      return { ...done, error: outcome.error, nextMs, pausedUntilMs: outcome.pause ? nextMs : 0 };
     }
   }
 }
 
 /** @param {OutboxRecord} record @returns {OutboxItem} */
-function itemOf({ key, state, intent, reason, redactions, attempts, createdMs, nextMs, id, error }) {
-  return { key, state, intent, reason, redactions, attempts, createdMs, nextMs: state === 'queued' ? nextMs : null, id, error };
+function itemOf({ key, state, intent, reason, redactions, attempts, bytes, createdMs, nextMs, id, error }) {
+  const next = state === 'queued' ? nextMs : null;
+  return { key, state, intent, reason, redactions, attempts, bytes: bytes ?? 0, createdMs, nextMs: next, id, error };
 }
 
 /**

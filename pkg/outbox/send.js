@@ -8,11 +8,12 @@
 /** @typedef {import('./types.js').OutboxRecord} OutboxRecord */
 
 /**
- * What became of an attempt. `pause` means that the others need not be tried before either.
+ * What became of an attempt. `pause` means that the others need not be tried before either; `bytes` are those of
+ * the body, where somebody answered it.
  *
- * @typedef {{ kind: 'sent', id: number }
- *   | { kind: 'failed', error: OutboxError }
- *   | { kind: 'retry', error: OutboxError, waitMs: number, pause: boolean }
+ * @typedef {{ kind: 'sent', id: number, bytes: number }
+ *   | { kind: 'failed', error: OutboxError, bytes: number }
+ *   | { kind: 'retry', error: OutboxError, waitMs: number, pause: boolean, bytes: number }
  *   | { kind: 'stopped' }} Outcome
  */
 
@@ -36,25 +37,28 @@ const FINAL = [400, 409, 413, 415];
  * @returns {Promise<Outcome>}
  */
 export async function send(record, token, stop) {
+  const body = JSON.stringify(record.body);
+  let bytes = 0;
   const retry = (/** @type {string} */ code, /** @type {number | null} */ status, waitMs = 0, pause = true) => {
     const wait = Math.max(waitMs, backoff(record.attempts));
-    return /** @type {const} */ ({ kind: 'retry', error: { code, status }, waitMs: wait, pause });
+    return /** @type {const} */ ({ kind: 'retry', error: { code, status }, waitMs: wait, pause, bytes });
   };
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   try {
     const bearer = await bearerOf(token);
     if (bearer === null) return retry('token', null);
     if (stop.aborted) return { kind: 'stopped' };
-    const response = await fetch(record.url, requestOf(record, bearer, abortedByEither(stop, timeout)));
+    const response = await fetch(record.url, requestOf(record.key, body, bearer, abortedByEither(stop, timeout)));
+    bytes = new TextEncoder().encode(body).length;
     const answer = await jsonOf(response);
     if (response.ok) {
       // Whatever stands in between, a proxy or a hotel’s log-in page, does not know the key.
       const acknowledged = answer?.key === record.key && Number.isSafeInteger(answer.id);
-      return acknowledged ? { kind: 'sent', id: answer.id } : retry('not_acknowledged', response.status);
+      return acknowledged ? { kind: 'sent', id: answer.id, bytes } : retry('not_acknowledged', response.status);
     }
     const named = answer?.error?.code;
     const code = typeof named === 'string' ? named : `http_${response.status}`;
-    if (FINAL.includes(response.status)) return { kind: 'failed', error: { code, status: response.status } };
+    if (FINAL.includes(response.status)) return { kind: 'failed', error: { code, status: response.status }, bytes };
     return retry(code, response.status, retryAfter(response.headers.get('retry-after')), response.status !== 500);
   } catch {
     if (stop.aborted) return { kind: 'stopped' };
@@ -63,19 +67,20 @@ export async function send(record, token, stop) {
 }
 
 /**
- * @param {OutboxRecord} record
+ * @param {string} key
+ * @param {string} body
  * @param {string | undefined} bearer
  * @param {AbortSignal} signal
  * @returns {RequestInit}
  */
-function requestOf(record, bearer, signal) {
+function requestOf(key, body, bearer, signal) {
   /** @type {Record<string, string>} */
-  const headers = { 'content-type': 'application/json', 'idempotency-key': record.key };
+  const headers = { 'content-type': 'application/json', 'idempotency-key': key };
   if (bearer !== undefined) headers.authorization = `Bearer ${bearer}`;
   return {
     method: 'POST',
     headers,
-    body: JSON.stringify(record.body),
+    body,
     signal,
     cache: 'no-store',
     credentials: 'omit',

@@ -48,6 +48,7 @@
  * @property {string} reason
  * @property {string[]} redactions Kinds of what was taken out of the text.
  * @property {number} attempts How often it was sent.
+ * @property {number} bytes Of the bodies that were sent for it and answered.
  * @property {number} createdMs Times are milliseconds since 1970.
  * @property {number | null} nextMs When it is sent again at the earliest; `null` unless queued.
  * @property {number | null} id The server's number for it; `null` unless sent.
@@ -82,6 +83,7 @@
  * @property {string} reason
  * @property {string[]} redactions
  * @property {number} attempts
+ * @property {number} [bytes]
  * @property {number} createdMs
  * @property {number} expiresMs
  * @property {number} nextMs

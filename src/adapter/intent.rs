@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{CONFIG, INTENT, TENSORS};
-use crate::pack::IntentConfig;
-use crate::pack::manifest::{Golden, is_sha256, sha256};
+use crate::pack::manifest::{is_sha256, sha256};
+use crate::pack::{Golden, IntentConfig};
 use crate::{IntentError, Result};
 
 /// What an adapter answers, to which prompt, beside which base.

@@ -124,5 +124,6 @@ fn info(name: &str, parameters: usize, bytes: usize) -> ModelInfo {
         parameters: parameters as u64,
         weight_bytes: bytes as u64,
         prefix_tokens: 0,
+        identity: None,
     }
 }

@@ -29,8 +29,11 @@ const MESSAGES: [&str; 10] = [
      kids can't do their homework, could you look whether it is up again",
 ];
 
-/// Measure a model on this machine: time to load, memory, time per message; with --adapter, and without
-/// a cascade, also what it costs.
+/// Messages at a time whose throughput is measured.
+const BATCHES: [usize; 3] = [1, 8, 32];
+
+/// Measure a model on this machine: time to load, memory, time per message and its parts, throughput of batches; with
+/// --adapter, and without a cascade, also what it costs.
 #[derive(Args)]
 pub(super) struct BenchArgs {
     /// compact, cascade (with --then), a pack's folder or a model file (GGUF, architecture qwen2 or bert).
@@ -38,7 +41,7 @@ pub(super) struct BenchArgs {
     model: String,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Times each of the ten messages is classified.
+    /// Times each of the ten messages is classified, and each batch.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Also count the labels that change when float weights multiply unrounded activations (slow), over the
@@ -68,6 +71,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     if let Some(peak) = peak_memory() {
         say(format_args!("peak           {:.1} MiB", mebibytes(peak)))?;
     }
+    throughput(&mut classifier, args.rounds)?;
     parts(&mut classifier, args.rounds)?;
     if let Some(path) = &args.flips {
         let exact = model::open_exact(&args.model, &args.config)?;
@@ -150,6 +154,35 @@ fn time(classifier: &mut Cascade, rounds: u16) -> Result<Vec<f64>> {
     Ok(times)
 }
 
+/// Messages a second where so many share a pass; the same messages whatever their number.
+fn throughput(classifier: &mut Cascade, rounds: u16) -> Result<()> {
+    let most = BATCHES.into_iter().max().unwrap_or(1);
+    let texts: Vec<&str> = MESSAGES.into_iter().cycle().take(most).collect();
+    let mut seconds = BATCHES.map(|_| Vec::new());
+    for _ in 0..rounds {
+        for (size, seconds) in BATCHES.into_iter().zip(&mut seconds) {
+            let start = Instant::now();
+            for batch in texts.chunks(size) {
+                for result in classifier.classify_batch(batch, &[])? {
+                    checked(result?)?;
+                }
+            }
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    for (size, mut seconds) in BATCHES.into_iter().zip(seconds) {
+        seconds.sort_by(f64::total_cmp);
+        let each = quantile(&seconds, 0.5) / texts.len() as f64;
+        say(format_args!(
+            "{size:2} together    {:.1} ms each, {:.1} messages a second, n = {}",
+            1e3 * each,
+            1.0 / each,
+            seconds.len()
+        ))?;
+    }
+    Ok(())
+}
+
 /// Where the time goes, over all messages.
 fn parts(classifier: &mut Cascade, rounds: u16) -> Result<()> {
     let start = Instant::now();
@@ -179,9 +212,12 @@ fn parts(classifier: &mut Cascade, rounds: u16) -> Result<()> {
 
 /// A result that a model stands behind: a failure would be timed and compared as if it were one.
 fn classified(classifier: &mut Cascade, text: &str) -> Result<Classification> {
-    let result = classifier.classify(text, &CascadeOptions::default())?;
+    checked(classifier.classify(text, &CascadeOptions::default())?)
+}
+
+fn checked(result: Classification) -> Result<Classification> {
     match result.decision.reason.strip_prefix("error:") {
-        Some(code) => Err(IntentError::Inference(format!("{code} on {text:?}"))),
+        Some(code) => Err(IntentError::Inference(format!("a message failed with {code}"))),
         None => Ok(result),
     }
 }
@@ -190,11 +226,13 @@ fn classified(classifier: &mut Cascade, text: &str) -> Result<Classification> {
 fn flips(classifier: &mut Cascade, mut other: Cascade, name: &str, messages: &Path) -> Result<()> {
     let texts = classify::read_texts(messages)?;
     let bar = progress::bar(Some(texts.len() as u64), "{bar:40} {pos} of {len}, {eta} left");
-    let (mut flipped, mut gate_flipped, mut largest) = (0, 0, 0f32);
+    let (mut flipped, mut confident, mut gate_flipped, mut largest) = (0, 0, 0, 0f32);
+    let threshold = classifier.own_thresholds().last().copied().unwrap_or(1.0);
     for text in &texts {
         let (a, b) = (classified(classifier, text)?, classified(&mut other, text)?);
         if a.intent != b.intent {
             flipped += 1;
+            confident += usize::from(is_confident(&a, threshold) || is_confident(&b, threshold));
             let lead = b.margin.unwrap_or(0.0);
             say(format_args!(
                 "flip           {} for {}, which leads by {lead:.3}: {text}",
@@ -208,10 +246,14 @@ fn flips(classifier: &mut Cascade, mut other: Cascade, name: &str, messages: &Pa
     }
     bar.finish_and_clear();
     say(format_args!(
-        "{name:14} {flipped} labels and {gate_flipped} routes of {} flip; probabilities differ by up to {largest:.3}",
+        "{name:14} {flipped} labels of {} flip, {confident} where either side is sure of its own (from {threshold} on); \
+         {gate_flipped} routes flip; probabilities differ by up to {largest:.3}",
         texts.len()
-    ))?;
-    Ok(())
+    ))
+}
+
+fn is_confident(result: &Classification, threshold: f32) -> bool {
+    result.confidence.is_some_and(|confidence| confidence >= threshold)
 }
 
 fn mebibytes(bytes: u64) -> f64 {

@@ -11,14 +11,15 @@ use serde::Serialize;
 
 use super::model::{self, COMPACT, ConfigArgs};
 use super::{eval_table, output, progress, sweep_table};
-use crate::adapter::{Digests, INTENT, Intent};
+use crate::adapter::{AdapterFiles, Digests, INTENT, Intent};
 use crate::baselines::Baseline;
 use crate::dataset::CalibrationPart;
 use crate::eval::cross_validation::{CrossValidation, SEEDS, cross_validate};
 use crate::eval::sets::{BuiltIn, EvalSet, calibration};
 use crate::eval::sgr::RiskTarget;
 use crate::eval::{Difference, Evaluation, Evaluator, GateFigures, Options, compare, evaluate, report};
-use crate::pack::IntentConfig;
+use crate::loader::golden_of_adapter;
+use crate::pack::{CascadeConfig, IntentConfig};
 use crate::packing::figures::condense;
 use crate::{IntentError, Result};
 
@@ -71,7 +72,9 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     save_config: Option<PathBuf>,
     /// Write the figures, and the temperature and threshold in force, of the one model file with --adapter into the
-    /// adapter's intent.json, once all went well. They are to be those of its own base on built-in sets.
+    /// adapter's intent.json, once all went well. They are to be those of its own base on built-in sets. Of a cascade its
+    /// thresholds alone, which then hold wherever the adapter comes after this compact; another temperature or threshold
+    /// of the adapter removes them.
     #[arg(long, requires = "adapter", conflicts_with_all = ["force_adapter", "jsonl"])]
     record: bool,
     /// Fit the baselines on the splits of five seeds and print mean and spread.
@@ -111,16 +114,17 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     }
     let target = check(args)?;
     let sets = sets(args)?;
-    let Finished { results, configs, failures } = Job::new(args, target, &sets)?.run()?;
-    let differences = differences(&results, &sets)?;
+    let finished = Job::new(args, target, &sets)?.run()?;
+    let Finished { results, failures, .. } = &finished;
+    let differences = differences(results, &sets)?;
     if let Some(folder) = &args.report {
-        let path = write_report(folder, &results, &differences)?;
+        let path = write_report(folder, results, &differences)?;
         eprintln!("relayops-intent: report in {}", path.display());
     }
     let out = match (args.json, results.as_slice()) {
         (true, [result]) => json(result)?,
-        (true, _) => json(&Results { results: &results, differences: &differences })?,
-        (false, _) => [eval_table::render(&results, &differences), sweep_table::render(&results)].concat(),
+        (true, _) => json(&Results { results, differences: &differences })?,
+        (false, _) => [eval_table::render(results, &differences), sweep_table::render(results)].concat(),
     };
     print(&out)?;
     for result in results.iter().filter(|result| result.set == results[0].set) {
@@ -131,14 +135,16 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
             eprintln!("relayops-intent: {}: {choice}", result.model);
         }
     }
-    for failure in &failures {
+    for failure in failures {
         eprintln!("relayops-intent: {failure}");
     }
-    save(args, &configs, &results, failures.is_empty())
+    save(args, &finished)
 }
 
 /// Writes the configuration and the figures, if they were asked for and can be vouched for.
-fn save(args: &EvalArgs, configs: &[IntentConfig], results: &[Evaluation], scored: bool) -> Result<ExitCode> {
+fn save(args: &EvalArgs, finished: &Finished) -> Result<ExitCode> {
+    let Finished { results, configs, failures, .. } = finished;
+    let scored = failures.is_empty();
     let code = if scored { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let adapter = args.config.adapter_folder().filter(|_| args.record).map(|folder| folder.join(INTENT));
     let asked = args.save_config.iter().chain(&adapter);
@@ -151,13 +157,8 @@ fn save(args: &EvalArgs, configs: &[IntentConfig], results: &[Evaluation], score
         if let Some(path) = &args.save_config {
             output::write(path, &format!("{}\n", json(config)?))?;
         }
-        if let Some((path, read)) = adapter.as_ref().zip(args.config.adapter()?) {
-            let missing = || IntentError::argument("--record", format!("{} is not there", path.display()));
-            let intent = read.intent().ok_or_else(missing)?.clone();
-            let files = Some(Digests::of(&read.config, &read.tensors));
-            let figures = condense(&serde_json::json!({ "results": results }));
-            let recorded = Intent { config: config.clone(), files, figures, ..intent };
-            output::write(path, &recorded.to_json()?)?;
+        if let Some((path, files)) = adapter.as_ref().zip(args.config.adapter()?) {
+            output::write(path, &record(args, path, &files, finished)?.to_json()?)?;
         }
         return Ok(code);
     }
@@ -166,6 +167,39 @@ fn save(args: &EvalArgs, configs: &[IntentConfig], results: &[Evaluation], score
         eprintln!("relayops-intent: {} is not written: {why}", path.display());
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// The adapter's `intent.json` with what was measured: of a cascade its thresholds, else figures and calibration. Digests
+/// and golden answers are of today's files and engine.
+fn record(args: &EvalArgs, path: &Path, files: &AdapterFiles, finished: &Finished) -> Result<Intent> {
+    let missing = || IntentError::argument("--record", format!("{} is not there", path.display()));
+    let mut intent = files.intent().ok_or_else(missing)?.clone();
+    let base = match finished.cascades.first() {
+        Some(cascade) => {
+            intent.config.cascade = Some(cascade.clone());
+            args.config.then()
+        }
+        None => {
+            intent.figures = condense(&serde_json::json!({ "results": finished.results }));
+            let had = intent.config.cascade.is_some();
+            if let Some(config) = finished.configs.first() {
+                intent.config = config.clone();
+            }
+            if had && intent.config.cascade.is_none() {
+                eprintln!(
+                    "relayops-intent: the adapter's thresholds of a cascade are removed, which were chosen for other \
+                     confidences; choose them anew with --model cascade --max-unsafe R --record"
+                );
+            }
+            args.models.first().map(String::as_str)
+        }
+    };
+    let texts: Vec<&str> = intent.golden.vectors.iter().map(|vector| vector.text.as_str()).collect();
+    if let Some(base) = base {
+        intent.golden =
+            golden_of_adapter(Path::new(base), &intent.config, &texts, |sizes| files.adapter(sizes))?;
+    }
+    Ok(Intent { files: Some(Digests::of(&files.config, &files.tensors)), ..intent })
 }
 
 /// Everything that can be refused before a model is read.
@@ -188,10 +222,15 @@ fn check(args: &EvalArgs) -> Result<Option<RiskTarget>> {
     let saving = [("--save-config", args.save_config.is_some()), ("--record", args.record)];
     for (option, _) in saving.into_iter().filter(|(_, given)| *given) {
         let [name] = &args.models[..] else { return Err(IntentError::argument(option, "takes one model")) };
-        if !model::is_configurable(name)? {
+        let records = option == "--record" && model::is_cascade(name);
+        if !(records || model::is_configurable(name)?) {
             let detail = format!("{name} takes no --config, so there is none to save; only model files do");
             return Err(IntentError::argument(option, detail));
         }
+    }
+    if args.record && args.calibrate && args.models.iter().any(|name| model::is_cascade(name)) {
+        let detail = "does not go with --record for a cascade, whose temperatures are those of its models";
+        return Err(IntentError::argument("--calibrate", detail));
     }
     if args.sgr_risk.is_some() {
         model::refuse_cascade(&args.models, "--sgr-risk")?;
@@ -249,6 +288,8 @@ struct Finished {
     results: Vec<Evaluation>,
     /// In force, of each model.
     configs: Vec<IntentConfig>,
+    /// Thresholds in force of each that is a cascade.
+    cascades: Vec<CascadeConfig>,
     /// Counts of messages that models failed on, in words.
     failures: Vec<String>,
 }
@@ -321,6 +362,7 @@ impl<'a> Job<'a> {
             finished.failures.extend(failures(&evaluator, set)?);
         }
         finished.configs.push(evaluator.config().clone());
+        finished.cascades.extend(evaluator.cascade_config());
         let options = Options { sweep: self.args.sweep, ..Options::default() };
         self.sets.iter().map(|set| evaluate(&evaluator, set, options)).collect()
     }

@@ -17,6 +17,7 @@ mod serve;
 mod sweep_table;
 mod train;
 mod train_lora;
+mod train_soften;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -80,6 +80,11 @@ pub(super) struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// The second model of a cascade.
+    pub(super) fn then(&self) -> Option<&str> {
+        self.then.as_deref()
+    }
+
     /// The adapter that is asked for.
     pub(super) fn adapter(&self) -> Result<Option<AdapterFiles>> {
         self.adapter.as_deref().map(|folder| adapter(folder, &self.prompt)).transpose()
@@ -272,7 +277,7 @@ pub(super) fn check_thresholds(names: &[String], given: &[f32]) -> Result<()> {
 /// # Errors
 /// `invalid_argument` naming `option`.
 pub(super) fn refuse_cascade(names: &[String], option: &str) -> Result<()> {
-    if names.iter().any(|name| name == CASCADE) {
+    if names.iter().any(|name| is_cascade(name)) {
         let detail = "a cascade has a threshold for each stage; --max-unsafe chooses them";
         return Err(IntentError::argument(option, detail));
     }
@@ -470,6 +475,11 @@ fn trained_on(training: &Value) -> Option<TrainedOn> {
     data.get("train")?;
     let extra = data.get("extra").and_then(Value::as_u64).is_some_and(|n| n > 0);
     Some(TrainedOn { data: "the train part of the dataset's split".to_owned(), extra })
+}
+
+/// Whether a name stands for a cascade.
+pub(super) fn is_cascade(name: &str) -> bool {
+    name == CASCADE
 }
 
 /// Whether a name's configuration can be given, and so is worth saving.

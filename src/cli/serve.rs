@@ -29,7 +29,7 @@ pub(super) struct ServeArgs {
     /// Folder that holds www/ and pkg/.
     #[arg(long, default_value = ".", value_name = "DIR")]
     root: PathBuf,
-    /// Folder of GGUF files that the page offers.
+    /// Folder of GGUF files and packs that the page offers.
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
     /// Host name, beside localhost and addresses, by which this server is called; repeatable.

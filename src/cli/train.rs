@@ -8,10 +8,11 @@ use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use serde_json::Value;
 
-use super::{progress, say, train_lora};
+use super::{progress, say, train_lora, train_soften};
 use crate::train::base::{self, Base};
 use crate::train::compact::{self, Hyperparameters, MANIFEST, Manifest, Request};
 use crate::train::data::Data;
+use crate::train::soft::SoftTargets;
 use crate::train::{CHECKPOINT, Event};
 use crate::{IntentError, Result};
 
@@ -26,6 +27,7 @@ pub(super) struct TrainArgs {
 enum Model {
     Compact(Box<CompactArgs>),
     Lora(Box<train_lora::LoraArgs>),
+    Soften(Box<train_soften::SoftenArgs>),
 }
 
 /// Fine-tune a small encoder (BERT) with mean pooling and a linear head.
@@ -58,6 +60,10 @@ struct CompactArgs {
     /// Print the manifest as one JSON object instead of the folder.
     #[arg(long)]
     json: bool,
+    /// File of soft targets that `train soften` wrote of the same messages, to be learnt beside the labels
+    /// (distillation); needs --teacher-weight.
+    #[arg(long, value_name = "FILE")]
+    teacher: Option<PathBuf>,
     #[command(flatten)]
     hyper: Hyperparameters,
 }
@@ -66,12 +72,15 @@ pub(super) fn run(args: &TrainArgs) -> Result<ExitCode> {
     match &args.model {
         Model::Compact(args) => compact(args),
         Model::Lora(args) => train_lora::run(args),
+        Model::Soften(args) => train_soften::run(args),
     }
 }
 
 fn compact(args: &CompactArgs) -> Result<ExitCode> {
     args.hyper.check()?;
+    args.hyper.check_teacher(args.teacher.is_some())?;
     check_folder(&args.out, args.resume, args.overwrite)?;
+    let teacher = args.teacher.as_deref().map(SoftTargets::read).transpose()?;
     let folder = resolved(&args.base)?;
     let base = Base::read(&folder, args.hyper.max_tokens)?;
     let data = Data::read(args.hyper.extra, args.hyper.templates)?;
@@ -87,6 +96,7 @@ fn compact(args: &CompactArgs) -> Result<ExitCode> {
     let request = Request {
         base: &base,
         data: &data,
+        teacher: teacher.as_ref(),
         hyper: &args.hyper,
         out: &args.out,
         resume: args.resume,

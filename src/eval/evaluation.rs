@@ -244,7 +244,7 @@ fn gate_figures(
     };
     let local = |outcome: &Outcome| outcome.local;
     GateFigures {
-        threshold: evaluator.config().threshold,
+        threshold: evaluator.thresholds().last().copied().unwrap_or(1.0),
         threshold_from: evaluator.threshold_from().clone(),
         guarantee: evaluator.guaranteed().cloned(),
         choice: evaluator.choice().cloned(),

@@ -11,7 +11,7 @@ use super::temperature::fit_temperature;
 use crate::cascade::{Cascade, StageReading};
 use crate::classifier::{Classification, Classifier, Reading};
 use crate::gate::Route;
-use crate::pack::IntentConfig;
+use crate::pack::{CascadeConfig, IntentConfig};
 use crate::scoring::Scores;
 use crate::{IntentError, Result};
 
@@ -126,7 +126,16 @@ impl Evaluator {
     /// Thresholds in force, one a stage.
     #[must_use]
     pub fn thresholds(&self) -> Vec<f32> {
-        self.cascade.stages().map(|stage| stage.config().threshold).collect()
+        self.cascade.own_thresholds()
+    }
+
+    /// The thresholds in force of a cascade of two whose first model has an identity, as its last model's configuration
+    /// keeps them.
+    #[must_use]
+    pub fn cascade_config(&self) -> Option<CascadeConfig> {
+        let thresholds = self.thresholds().try_into().ok()?;
+        let first = self.cascade.stages().next()?.info().identity.clone()?;
+        Some(CascadeConfig { first, thresholds })
     }
 
     /// Whether the policy always escalates each label.

@@ -207,7 +207,7 @@ pub fn sweep(evaluator: &Evaluator, set: &EvalSet, bootstrap: Bootstrap) -> Resu
 /// The stages' figures; `None` where there is only one.
 #[must_use]
 pub fn cascade_figures(evaluator: &Evaluator, answers: &[Answered]) -> Option<CascadeFigures> {
-    let cascade = evaluator.cascade();
+    let (cascade, thresholds) = (evaluator.cascade(), evaluator.thresholds());
     let stage = |(index, classifier): (usize, &crate::classifier::Classifier)| {
         let reports = answers.iter().filter_map(|answered| answered.classification.stages.get(index));
         let times: Vec<f64> = reports.map(|report| report.ms).collect();
@@ -215,7 +215,7 @@ pub fn cascade_figures(evaluator: &Evaluator, answers: &[Answered]) -> Option<Ca
         StageFigures {
             stage: classifier.info().stage.clone(),
             temperature: classifier.config().temperature,
-            threshold: classifier.config().threshold,
+            threshold: thresholds[index],
             asked: share(times.len(), answers.len()),
             answered: share(last.len(), answers.len()),
             accuracy: rate(last.iter().filter(|answered| answered.outcome.correct()).count(), last.len()),

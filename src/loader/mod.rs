@@ -2,8 +2,10 @@
 
 mod golden;
 mod pack;
+mod questions;
 mod qwen;
 
+pub use golden::golden_of_adapter;
 pub use pack::{Checked, GoldenCheck, PackLoader};
 
 use std::collections::HashMap;
@@ -32,13 +34,22 @@ use qwen::QwenModel;
 /// Bytes read from a file, or taken from a caller, at a time.
 const CHUNK: usize = 1 << 20;
 
+/// What a pack's manifest says of its file.
+struct Promise {
+    /// Name of the stage.
+    stage: String,
+    architecture: String,
+    /// See [`ModelInfo::identity`].
+    identity: String,
+}
+
 /// Builds a classifier from the bytes of a GGUF file as they arrive, in order, in chunks of any size.
 pub struct Loader<B: Backend = Cpu> {
     stream: GgufStream,
     config: IntentConfig,
     architecture: Option<Architecture>,
-    /// Name of the stage and the architecture that a pack promises.
-    promised: Option<(String, String)>,
+    /// What a pack promises.
+    promised: Option<Promise>,
     backend: B,
     /// Matrices of a decoder's layers, which the backend has as soon as they are complete: the host need never hold them
     /// all beside a device.
@@ -81,6 +92,12 @@ impl Loader<Cpu> {
         })
     }
 
+    /// Calls the stage as `promised` and refuses files of another architecture.
+    #[must_use]
+    fn promised(self, promised: Promise) -> Self {
+        Self { promised: Some(promised), ..self }
+    }
+
     /// Builds the model on [`Cpu::exact`].
     #[must_use]
     pub fn exact(self) -> Self {
@@ -117,12 +134,6 @@ impl<B: Backend> Loader<B> {
     pub fn on<C: Backend>(self, backend: C) -> Loader<C> {
         let Self { stream, config, architecture, promised, backend: _, early: _, counts, hash } = self;
         Loader { stream, config, architecture, promised, backend, early: HashMap::new(), counts, hash }
-    }
-
-    /// Calls the stage `stage` and refuses files of another architecture.
-    #[must_use]
-    pub fn named(self, stage: &str, architecture: &str) -> Self {
-        Self { promised: Some((stage.to_owned(), architecture.to_owned())), ..self }
     }
 
     /// Takes the digest of the bytes that follow, so that adapters can be told whether they are for this base.
@@ -172,9 +183,8 @@ impl<B: Backend> Loader<B> {
         if let (None, Some(header)) = (&self.architecture, self.stream.header()) {
             let architecture = Architecture::from_header(header)?;
             check_config(&architecture, header.metadata.file(), &self.config)?;
-            if let Some((_, promised)) =
-                self.promised.as_ref().filter(|(_, name)| name != architecture.name())
-            {
+            let promised = self.promised.as_ref().map(|promised| &promised.architecture);
+            if let Some(promised) = promised.filter(|promised| *promised != architecture.name()) {
                 let detail = format!("{promised:?}, but the file's is {:?}", architecture.name());
                 return Err(IntentError::pack("architecture", detail));
             }
@@ -192,7 +202,8 @@ impl<B: Backend> Loader<B> {
         let digest = self.hash.clone().map(|hash| hex(&hash.finalize()));
         let model: Box<dyn LabelModel + Send> = match self.parts()? {
             (Architecture::Qwen2(sizes), parts) => {
-                let (scorer, info) = parts.scorer(sizes)?;
+                let (scorer, mut info) = parts.scorer(sizes)?;
+                info.identity = info.identity.or_else(|| digest.clone());
                 Box::new(QwenModel::new(scorer, info, digest))
             }
             (Architecture::Bert(sizes), parts) => Box::new(parts.encoder(sizes)?),
@@ -234,11 +245,14 @@ impl<B: Backend> Loader<B> {
         let Some(architecture) = self.architecture else {
             return Err(gguf.metadata.invalid("header", "was not read"));
         };
-        let stage = self.promised.map_or_else(|| architecture.name().to_owned(), |(stage, _)| stage);
+        let (stage, identity) = match self.promised {
+            Some(Promise { stage, identity, .. }) => (stage, Some(identity)),
+            None => (architecture.name().to_owned(), None),
+        };
         let mut counts = self.counts;
         gguf.tensors.values().for_each(|tensor| counts.add(tensor));
         let Self { backend, config, early, .. } = self;
-        Ok((architecture, Parts { weights: Weights { gguf, early }, counts, stage, backend, config }))
+        Ok((architecture, Parts { weights: Weights { gguf, early }, counts, stage, identity, backend, config }))
     }
 }
 
@@ -272,6 +286,7 @@ struct Parts<B: Backend> {
     weights: Weights<B>,
     counts: Counts,
     stage: String,
+    identity: Option<String>,
     backend: B,
     config: IntentConfig,
 }
@@ -302,6 +317,7 @@ impl<B: Backend> Parts<B> {
             parameters: self.counts.parameters,
             weight_bytes: self.counts.bytes,
             prefix_tokens: 0,
+            identity: self.identity.clone(),
         }
     }
 }

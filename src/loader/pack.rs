@@ -6,8 +6,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::golden::Questions;
-use super::{Loader, read_chunks};
+use super::questions::Questions;
+use super::{Loader, Promise, read_chunks};
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Signal, Taken};
 use crate::classifier::{Classifier, Reading, Step};
@@ -34,9 +34,13 @@ impl PackLoader<Cpu> {
     /// `invalid_pack`.
     pub fn new(pack_json: &[u8]) -> Result<Self> {
         let manifest = Manifest::from_json(pack_json)?;
-        let loader = Loader::new(&manifest.name, Some(manifest.total_bytes()), manifest.config.clone())?
-            .named(&manifest.name, &manifest.architecture);
         let identity = sha256(pack_json);
+        let loader = Loader::new(&manifest.name, Some(manifest.total_bytes()), manifest.config.clone())?
+            .promised(Promise {
+                stage: manifest.name.clone(),
+                architecture: manifest.architecture.clone(),
+                identity: identity.clone(),
+            });
         Ok(Self { manifest, identity, loader, file: 0, received: 0, hash: Sha256::new() })
     }
 
@@ -169,7 +173,7 @@ impl GoldenCheck {
     /// Does all steps.
     ///
     /// # Errors
-    /// `golden_mismatch`, and `unavailable` where a device's answers can't be waited for.
+    /// As [`advance`](Self::advance), and `unavailable` where a device's answers can't be waited for.
     pub fn now(mut self) -> Result<Classifier> {
         loop {
             match self.advance()? {
@@ -183,7 +187,7 @@ impl GoldenCheck {
     /// Does the next step.
     ///
     /// # Errors
-    /// `golden_mismatch`.
+    /// `golden_mismatch`, and `inference` where a question could not be answered.
     pub fn advance(&mut self) -> Result<Checked> {
         let Some(mut classifier) = self.classifier.take() else {
             return Err(IntentError::Unavailable("the check is over".to_owned()));
@@ -201,8 +205,11 @@ impl GoldenCheck {
                     classifier.forget();
                     Progress::Scored(scores)
                 }
-                // Too long, or failed: no answer.
-                Step::Held | Step::Read(Reading::Unscored(_)) => Progress::Held,
+                Step::Read(Reading::Unscored(decision)) => {
+                    let detail = format!("a golden question was not answered: {}", decision.reason);
+                    return Err(IntentError::Inference(detail));
+                }
+                Step::Held => Progress::Held,
             })
         })?;
         Ok(match progress {

@@ -1,6 +1,6 @@
 //! Qwen2 as a model that classifies, with adapters.
 
-use super::golden::Questions;
+use super::questions::Questions;
 use crate::adapter::AdapterFiles;
 use crate::backend::Backend;
 use crate::classifier::{LabelModel, ModelInfo};

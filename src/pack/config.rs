@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::manifest::is_sha256;
 use crate::gate::Policy;
 use crate::{IntentError, Result};
 
@@ -20,6 +21,20 @@ pub struct IntentConfig {
     pub threshold: f32,
     /// What escalates whatever the model says.
     pub policy: Policy,
+    /// Thresholds of a cascade that ends with this model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<CascadeConfig>,
+}
+
+/// Thresholds that were chosen together, for two models one after the other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CascadeConfig {
+    /// The first model: [`ModelInfo::identity`](crate::classifier::ModelInfo::identity). Behind another one each
+    /// model's own threshold holds.
+    pub first: String,
+    /// Least confidence that is final, of the first and of this model.
+    pub thresholds: [f32; 2],
 }
 
 /// The chat prompt.
@@ -97,6 +112,13 @@ impl IntentConfig {
             ));
         }
         check_threshold(self.threshold).map_err(|detail| IntentError::config("threshold", detail))?;
+        if let Some(cascade) = self.cascade.as_ref().filter(|cascade| !is_sha256(&cascade.first)) {
+            let detail = format!("{:?} is not 64 lower-case hex digits", cascade.first);
+            return Err(IntentError::config("cascade.first", detail));
+        }
+        for threshold in self.cascade.iter().flat_map(|cascade| cascade.thresholds) {
+            check_threshold(threshold).map_err(|detail| IntentError::config("cascade.thresholds", detail))?;
+        }
         self.policy.check(&self.labels)
     }
 

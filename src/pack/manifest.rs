@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::IntentConfig;
-use crate::message::MAX_MESSAGE_CHARS;
+use super::{Golden, IntentConfig};
 use crate::{IntentError, Result};
 
 /// Name of the manifest in a pack's folder.
@@ -18,8 +17,6 @@ pub const MAX_FILE_BYTES: u64 = 33_554_432;
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 /// A pack has at most this many files: 8 GiB.
 pub(crate) const MAX_FILES: usize = 256;
-/// A pack or an adapter has at most this many golden vectors; each costs a forward pass at load.
-const MAX_GOLDEN: usize = 64;
 
 /// A pack's manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,30 +75,6 @@ pub struct PackFile {
     pub bytes: u64,
     /// SHA-256, lower-case hex.
     pub sha256: String,
-}
-
-/// Messages with the answers that they must get.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Golden {
-    /// Largest difference of a log-probability for backends that add in the order of this engine's kernels.
-    pub tolerance: f32,
-    /// The same for backends that add in another order or round otherwise; [`tolerance`](Self::tolerance) where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tolerance_other_order: Option<f32>,
-    /// The messages.
-    pub vectors: Vec<GoldenVector>,
-}
-
-/// A message and its answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GoldenVector {
-    /// The message.
-    pub text: String,
-    /// Natural log-probability of each label, uncalibrated, as this engine answers: of the stored weights and activations
-    /// rounded to 8 bits.
-    pub log_probabilities: Vec<f32>,
 }
 
 impl Manifest {
@@ -192,32 +165,6 @@ impl Manifest {
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
-    }
-}
-
-impl Golden {
-    /// Checks what the types do not; `labels` is how many there are. The error is a field and what is wrong with it.
-    pub(crate) fn check(&self, labels: usize) -> std::result::Result<(), (String, String)> {
-        let other = self.tolerance_other_order.unwrap_or(self.tolerance);
-        for (field, tolerance) in [("tolerance", self.tolerance), ("tolerance_other_order", other)] {
-            if !(tolerance.is_finite() && tolerance > 0.0) {
-                return Err((field.to_owned(), format!("{tolerance} is not a positive number")));
-            }
-        }
-        if !(1..=MAX_GOLDEN).contains(&self.vectors.len()) {
-            return Err(("vectors".to_owned(), format!("{} is not 1 to {MAX_GOLDEN}", self.vectors.len())));
-        }
-        for (index, vector) in self.vectors.iter().enumerate() {
-            let field = |part: &str| format!("vectors[{index}].{part}");
-            if vector.text.trim().is_empty() || vector.text.chars().count() > MAX_MESSAGE_CHARS {
-                return Err((field("text"), "is not a message".to_owned()));
-            }
-            let values = &vector.log_probabilities;
-            if values.len() != labels || !values.iter().all(|value| value.is_finite()) {
-                return Err((field("log_probabilities"), format!("are not {labels} numbers")));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -2,8 +2,10 @@
 //! shipped together.
 
 mod config;
+mod golden;
 pub mod manifest;
 
 pub(crate) use config::check_threshold;
-pub use config::{AnswerConfig, IntentConfig, Piece, PromptConfig};
+pub use config::{AnswerConfig, CascadeConfig, IntentConfig, Piece, PromptConfig};
+pub use golden::{Golden, GoldenVector};
 pub use manifest::Manifest;

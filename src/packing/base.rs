@@ -76,6 +76,7 @@ impl Base {
             temperature: intent.temperature,
             threshold: intent.threshold,
             policy: intent.policy.unwrap_or_else(|| IntentConfig::default().policy),
+            cascade: None,
         };
         let place = folder.join("intent.json");
         config.check().map_err(|error| IntentError::data(place.display().to_string(), error))?;

@@ -19,7 +19,8 @@ use crate::gguf::write::{ALIGNMENT, Listed, header};
 use crate::gguf::{Gguf, Metadata};
 use crate::loader::Loader;
 use crate::model::qwen2::{EMBEDDING, LABEL_ROWS, LABEL_TOKENS, OUTPUT, Qwen2Config};
-use crate::pack::manifest::{FORMAT, Golden, MAX_FILES, Manifest, Origin, PackFile, check_name};
+use crate::pack::Golden;
+use crate::pack::manifest::{FORMAT, MAX_FILES, Manifest, Origin, PackFile, check_name};
 use crate::pack::{IntentConfig, check_threshold};
 use crate::prompt::Prompt;
 use crate::quant::QuantMatrix;
@@ -173,10 +174,13 @@ fn config_of(
     settings: &Settings,
 ) -> Result<(IntentConfig, Calibration)> {
     let mut config = adapter.map_or(given, |files| files.intent_config().clone());
-    config.temperature = settings.temperature.unwrap_or(config.temperature);
     let mut from = Calibration::Configuration;
+    if let Some(temperature) = settings.temperature {
+        // The thresholds of a cascade were chosen for other confidences.
+        (config.temperature, config.cascade) = (temperature, None);
+    }
     if let Threshold::Given(threshold) = settings.threshold {
-        (config.threshold, from) = (threshold, Calibration::Argument);
+        (config.threshold, config.cascade, from) = (threshold, None, Calibration::Argument);
     }
     config.check()?;
     Ok((config, from))
@@ -337,5 +341,5 @@ fn ask(out: &Path, files: &[PackFile], config: &IntentConfig) -> Result<Golden> 
         let answer = |text: &&str| scorer.score(text, false).map(|scores| scores.log_probabilities);
         golden::DECODER.iter().map(answer).collect()
     };
-    Ok(golden::compare(&golden::DECODER, &answers(true)?, &answers(false)?))
+    Ok(Golden::measured(&golden::DECODER, &answers(false)?, &answers(true)?))
 }

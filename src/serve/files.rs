@@ -14,6 +14,7 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::services::ServeDir;
 
+use crate::pack::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest};
 use crate::{IntentError, Result};
 
 /// Brotli and gzip: near the size of the highest level, at a speed that nobody waits for.
@@ -45,7 +46,8 @@ pub(super) fn site(www: &Path, pkg: &Path, models: Option<&Path>) -> Router {
         .fallback_service(pages);
     if let Some(models) = models {
         let files = confined(models, ServeDir::new(models).append_index_html_on_directories(false));
-        site = site.nest_service("/models", files.layer(from_fn(models_only)));
+        let folder: Arc<Path> = Arc::from(models);
+        site = site.nest_service("/models", files.layer(from_fn_with_state(folder, models_only)));
     }
     site
 }
@@ -90,31 +92,57 @@ async fn is_inside(root: &Path, path: &str) -> bool {
     target.starts_with(root) && index.map_or(true, |index| index.starts_with(root))
 }
 
-/// Lets only `/<name>.gguf` through: the rest of a models folder is nobody's business.
-async fn models_only(request: Request, next: Next) -> Response {
+/// Lets only `/<name>.gguf` and what packs are made of through: the rest of a models folder is nobody's business.
+async fn models_only(State(folder): State<Arc<Path>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().trim_start_matches('/');
     // An encoded separator would be decoded after this check.
-    let decoded = percent_encoding::percent_decode_str(path).decode_utf8();
-    if decoded.is_ok_and(|name| !name.contains(['/', '\\'])) && is_gguf(Path::new(path)) {
-        next.run(request).await
-    } else {
-        StatusCode::NOT_FOUND.into_response()
-    }
+    let decoded = path.split('/').map(|part| percent_encoding::percent_decode_str(part).decode_utf8().ok());
+    let parts: Option<Vec<_>> = decoded.map(|part| part.filter(|name| !name.contains(['/', '\\']))).collect();
+    let offered = match parts.as_deref() {
+        Some([file]) => is_gguf(Path::new(&**file)),
+        Some([pack, file]) if is_plain(pack) => {
+            let manifest = read_manifest(&folder.join(&**pack)).await;
+            manifest.is_some_and(|manifest| {
+                &**file == MANIFEST || manifest.files.iter().any(|part| part.path == **file)
+            })
+        }
+        _ => false,
+    };
+    if offered { next.run(request).await } else { StatusCode::NOT_FOUND.into_response() }
 }
 
 fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "gguf")
 }
 
-/// One line of `/models/index.json`.
+/// Whether `name` is that of an entry of a folder, and not of the folder itself or of the one above.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.contains('\0') && !matches!(name, "." | "..")
+}
+
+/// The manifest of the pack in `folder`; `None` where there is none that this version reads.
+async fn read_manifest(folder: &Path) -> Option<Manifest> {
+    let path = folder.join(MANIFEST);
+    // Not more of it than a manifest may have: the name alone makes no manifest.
+    let about = tokio::fs::metadata(&path).await.ok()?;
+    if usize::try_from(about.len()).ok()? > MAX_MANIFEST_BYTES {
+        return None;
+    }
+    Manifest::from_json(&tokio::fs::read(&path).await.ok()?).ok()
+}
+
+/// One entry of `/models/index.json`.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-struct ModelFile {
-    file: String,
-    bytes: u64,
+#[serde(untagged)]
+enum Offered {
+    /// A GGUF file.
+    File { file: String, bytes: u64 },
+    /// A pack: its folder, the name in its manifest, and the bytes of its files.
+    Pack { pack: String, name: String, bytes: u64 },
 }
 
 async fn model_index(State(models): State<Option<Arc<Path>>>) -> Response {
-    let Some(folder) = models else { return Json(Vec::<ModelFile>::new()).into_response() };
+    let Some(folder) = models else { return Json(Vec::<Offered>::new()).into_response() };
     match list_models(&folder).await {
         Ok(files) => Json(files).into_response(),
         Err(error) => {
@@ -124,20 +152,28 @@ async fn model_index(State(models): State<Option<Arc<Path>>>) -> Response {
     }
 }
 
-async fn list_models(folder: &Path) -> std::io::Result<Vec<ModelFile>> {
-    let mut files = Vec::new();
+async fn list_models(folder: &Path) -> std::io::Result<Vec<Offered>> {
+    let mut offered = Vec::new();
     let mut entries = tokio::fs::read_dir(folder).await?;
     while let Some(entry) = entries.next_entry().await? {
         // A name that is not UTF-8 has no address, a broken link no bytes.
-        let Ok(file) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else { continue };
         let Ok(target) = tokio::fs::canonicalize(entry.path()).await else { continue };
         let Ok(about) = tokio::fs::metadata(&target).await else { continue };
-        if is_gguf(Path::new(&file)) && about.is_file() && target.starts_with(folder) {
-            files.push(ModelFile { file, bytes: about.len() });
+        if !target.starts_with(folder) {
+            continue;
+        }
+        if about.is_file() && is_gguf(Path::new(&name)) {
+            offered.push(Offered::File { file: name, bytes: about.len() });
+        } else if about.is_dir()
+            && let Some(manifest) = read_manifest(&target).await
+        {
+            let bytes = manifest.total_bytes();
+            offered.push(Offered::Pack { pack: name, name: manifest.name, bytes });
         }
     }
-    files.sort();
-    Ok(files)
+    offered.sort();
+    Ok(offered)
 }
 
 /// Corrects the types that the lookup by extension gets wrong, and names the charset of text.

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `/` | `www/` |
 //! | `/pkg/` | `pkg/`, with the built `pkg/wasm/` |
-//! | `/models/index.json` | `[{"file": "…", "bytes": n}]`, the `*.gguf` files of the models folder by name |
-//! | `/models/<file>` | one of them, with ranges |
+//! | `/models/index.json` | `[{"file": "…", "bytes": n}, {"pack": "…", "name": "…", "bytes": n}]`: the `*.gguf` files and the packs of the models folder by name |
+//! | `/models/<file>`, `/models/<pack>/<file>` | a GGUF file, or what a pack's manifest lists and the manifest, with ranges |
 //! | `/api/` | the [`inbox`], described by `/api/openapi.json` |
 //!
 //! Every answer, errors included, carries the headers that isolate the page (which shared memory
@@ -68,7 +68,7 @@ pub struct ServeOptions {
     pub port: u16,
     /// Folder that holds `www/` and `pkg/`.
     pub root: PathBuf,
-    /// Folder with `*.gguf` files, if there are any to offer.
+    /// Folder with `*.gguf` files and packs, if there are any to offer.
     pub models: Option<PathBuf>,
     /// Host names, without ports, by which requests may call this server beside `localhost` and addresses.
     pub allow_hosts: Vec<String>,

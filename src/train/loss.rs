@@ -78,6 +78,19 @@ pub fn divergence(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     mean_over(&(both * 0.5)?, n)
 }
 
+/// Mean Kullback-Leibler divergence of `logits` `[n, labels]` from a teacher's log-probabilities of the same shape, both
+/// softened by `temperature`, times its square, so that gradients keep their size (Hinton et al. 2015).
+///
+/// # Errors
+/// Those of candle.
+pub fn distillation(logits: &Tensor, teacher: &Tensor, temperature: f64) -> Result<Tensor> {
+    let n = logits.dim(0)?;
+    let teacher = log_softmax(&(teacher.detach() / temperature)?)?;
+    let student = log_softmax(&(logits / temperature)?)?;
+    let divergence = (teacher.exp()? * (&teacher - &student)?)?;
+    mean_over(&(divergence * (temperature * temperature))?, n)
+}
+
 fn mean_over(sum: &Tensor, n: usize) -> Result<Tensor> {
     #[expect(clippy::cast_precision_loss, reason = "a batch's size")]
     let n = n.max(1) as f64;

@@ -4,7 +4,7 @@
 //! along a [`Schedule`](schedule::Schedule), their [`Average`](average::Average), [`Checkpoint`](checkpoint::Checkpoint)s,
 //! the log, and the loop over them ([`Run`]). A model brings a [`Task`]: steps with gradients, and figures.
 //! [`compact`] is the small encoder of [`bert`]; [`ops`] are the operations that candle has no backward pass for, [`loss`]
-//! what is minimised, [`data`] what is trained on and looked at.
+//! what is minimised, [`data`] what is trained on and looked at, [`soft`] what a larger model says of it.
 //!
 //! A run is a function of its settings: random numbers are drawn from streams named by the seed and the position, so a
 //! run that was killed and continued ends in the same weights, bit for bit, as one that was not. Between machines the
@@ -27,6 +27,7 @@ pub mod parameters;
 pub mod qwen2;
 mod run;
 pub mod schedule;
+pub mod soft;
 
 pub use parameters::{Parameter, Parameters, Weights};
 pub use run::{CHECKPOINT, Event, LOG, Outcome, Position, Run, Settings, Step, Task, rounded};

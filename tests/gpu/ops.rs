@@ -285,4 +285,11 @@ fn what_cannot_be_taken_over_is_refused() {
     );
     let odd = QuantMatrix::from_f32(2, 3, &[0.0; 6]).unwrap();
     assert_eq!(gpu.matrix(odd).map(|_| ()).unwrap_err().code(), "invalid_argument");
+    // The embedding of the 0.5B, whose rows the host gathers: more than the 128 MiB that a binding has everywhere.
+    let (rows, cols) = (151_936, 896);
+    let bytes = vec![0; rows * Format::Q8_0.row_bytes(cols).unwrap()];
+    let large = QuantMatrix::new(Format::Q8_0, rows, cols, bytes).unwrap();
+    let error = gpu.matrix(large).map(|_| ()).unwrap_err();
+    assert_eq!(error.code(), "out_of_memory");
+    assert!(error.to_string().contains("in one binding of the GPU"), "{error}");
 }

@@ -24,13 +24,13 @@ fn promise(files: &mut AdapterFiles) -> &mut Intent {
 }
 
 /// A tiny model and two adapters that were trained for it.
-struct Trained {
+pub(super) struct Trained {
     folder: tempfile::TempDir,
     model: std::path::PathBuf,
 }
 
 impl Trained {
-    fn new(tiny: &TinyQwen2) -> Self {
+    pub(super) fn new(tiny: &TinyQwen2) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let model = tiny::file(folder.path(), tiny);
         for (name, options) in [
@@ -46,7 +46,7 @@ impl Trained {
         AdapterFiles::read(&self.folder.path().join(name)).unwrap()
     }
 
-    fn base(&self, exact: bool) -> Classifier {
+    pub(super) fn base(&self, exact: bool) -> Classifier {
         let loader = Loader::read_base(&self.model, IntentConfig::default()).unwrap();
         if exact { loader.exact().finish().unwrap() } else { loader.finish().unwrap() }
     }
@@ -100,7 +100,7 @@ fn golden_answers_of_training_are_the_engines() {
     let trained = Trained::new(&tiny::model());
     for name in ["first", "second"] {
         let adapter = trained.adapter(name);
-        let mut classifier = trained.base(true);
+        let mut classifier = trained.base(false);
         classifier.set_adapter(Some(&adapter), false).unwrap();
         for vector in &adapter.intent().unwrap().golden.vectors {
             let Reading::Scored { scores, .. } = classifier.read(&vector.text, false).unwrap() else {
@@ -308,7 +308,7 @@ fn an_adapter_of_a_hub_model_answers_as_trained() {
 }
 
 /// Exit code, stdout and stderr of the command.
-fn command(arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(super) fn command(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output =
         std::process::Command::new(env!("CARGO_BIN_EXE_relayops-intent")).args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -316,7 +316,7 @@ fn command(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// What the command prints as JSON.
-fn printed(arguments: &[&str]) -> serde_json::Value {
+pub(super) fn printed(arguments: &[&str]) -> serde_json::Value {
     let (code, out, error) = command(arguments);
     assert_eq!(code, Some(0), "{error}");
     serde_json::from_str(&out).unwrap()
@@ -324,7 +324,7 @@ fn printed(arguments: &[&str]) -> serde_json::Value {
 
 impl Trained {
     /// Paths of the model and of the first adapter.
-    fn paths(&self) -> (String, String) {
+    pub(super) fn paths(&self) -> (String, String) {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         (path(self.model.as_ref()), path(&self.folder.path().join("first")))
     }

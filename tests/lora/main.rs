@@ -7,5 +7,7 @@ mod gradients;
 mod output;
 mod pack;
 mod peft;
+mod record;
 mod runs;
+mod soften;
 mod tiny;

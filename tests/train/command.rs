@@ -84,6 +84,12 @@ fn bad_usage_and_help() {
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong.stderr).contains("--noise: 2"), "{}", text(&wrong.stderr));
     assert!(!folder.path().join("out").exists(), "nothing is left of a run that could not start");
+    let alone = run(folder.path(), "./nothing", "out", "--teacher-weight 0.5");
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(text(&alone.stderr).contains("--teacher: is missing"), "{}", text(&alone.stderr));
+    let absent = run(folder.path(), "./nothing", "out", "--teacher-weight 0.5 --teacher soft.jsonl");
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(text(&absent.stderr).contains("soft.jsonl"), "{}", text(&absent.stderr));
     let help = run(folder.path(), "x", "y", "--help");
     let help_text = text(&help.stdout);
     assert!(help.status.success());
@@ -102,6 +108,9 @@ fn bad_usage_and_help() {
         "--r-drop",
         "--adversarial",
         "--dropout",
+        "--teacher",
+        "--teacher-weight",
+        "--teacher-temperature",
         "--encoder-rate",
         "--head-rate",
         "--layer-decay",

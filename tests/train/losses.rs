@@ -1,7 +1,7 @@
 //! Losses against their formulas, written out in loops.
 
 use candle_core::{Device, Tensor, Var};
-use relayops_intent::train::loss::{contrastive, cross_entropy, divergence};
+use relayops_intent::train::loss::{contrastive, cross_entropy, distillation, divergence};
 
 use super::tiny::random;
 
@@ -103,4 +103,56 @@ fn divergence_of_two_passes() {
     assert!(value(&divergence(&a, &a).unwrap()).abs() < 1e-7);
     let one = Tensor::zeros((1, 6), candle_core::DType::F32, &Device::Cpu).unwrap();
     assert!(value(&divergence(&one, &one).unwrap()).abs() < 1e-12);
+}
+
+/// Divergence of softened distributions in loops, times the temperature's square.
+fn plain_distillation(logits: &[Vec<f64>], teacher: &[Vec<f64>], temperature: f64) -> f64 {
+    let soft = |row: &[f64]| log_softmax(&row.iter().map(|x| x / temperature).collect::<Vec<f64>>());
+    let of_row = |(logits, teacher): (&Vec<f64>, &Vec<f64>)| {
+        let (q, p) = (soft(logits), soft(teacher));
+        p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>()
+    };
+    temperature * temperature * logits.iter().zip(teacher).map(of_row).sum::<f64>() / logits.len() as f64
+}
+
+#[test]
+fn distillation_from_a_teacher() {
+    let (logits, teacher) = (random(7, &[5, 6], 3.0), random(8, &[5, 6], 4.0));
+    for temperature in [1.0, 2.0, 5.0] {
+        let expected = plain_distillation(&rows(&logits), &rows(&teacher), temperature);
+        let found = value(&distillation(&logits, &teacher, temperature).unwrap());
+        assert!((found - expected).abs() < 1e-4, "{temperature}: {found} {expected}");
+    }
+    // A teacher's log-probabilities are as good as its logits, and a student that says the same has nothing to learn.
+    let rows_of_teacher: Vec<f32> =
+        rows(&teacher).iter().flat_map(|row| log_softmax(row)).map(|x| x as f32).collect();
+    let normalised = Tensor::from_vec(rows_of_teacher, (5, 6), &Device::Cpu).unwrap();
+    assert!(value(&distillation(&teacher, &normalised, 2.0).unwrap()).abs() < 1e-5);
+    // Certain teachers: probabilities that vanish in single precision.
+    let certain = Tensor::new(&[[0f32, -300.0, -200.0]], &Device::Cpu).unwrap();
+    let wrong = Tensor::new(&[[0f32, 1.0, 2.0]], &Device::Cpu).unwrap();
+    let expected = (0.0f64.exp() + 1.0f64.exp() + 2.0f64.exp()).ln();
+    let found = value(&distillation(&wrong, &certain, 1.0).unwrap());
+    assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+}
+
+#[test]
+fn gradient_of_the_distillation_loss() {
+    let logits = Var::from_tensor(&random(9, &[3, 4], 2.0)).unwrap();
+    let teacher = random(10, &[3, 4], 2.0);
+    for temperature in [1.0, 2.0] {
+        let gradients = distillation(&logits, &teacher, temperature).unwrap().backward().unwrap();
+        let gradient = rows(gradients.get(&logits).unwrap());
+        for (i, row) in gradient.iter().enumerate() {
+            for (j, found) in row.iter().enumerate() {
+                let at = |change: f64| {
+                    let mut values = rows(&logits);
+                    values[i][j] += change;
+                    plain_distillation(&values, &rows(&teacher), temperature)
+                };
+                let expected = (at(1e-5) - at(-1e-5)) / 2e-5;
+                assert!((found - expected).abs() < 1e-4, "{i} {j}: {found} {expected}");
+            }
+        }
+    }
 }

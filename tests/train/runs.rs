@@ -7,6 +7,7 @@ use relayops_intent::dataset::Splits;
 use relayops_intent::train::base::Base;
 use relayops_intent::train::compact::{Hyperparameters, Manifest, Request, train};
 use relayops_intent::train::data::{Account, Data, Sample};
+use relayops_intent::train::soft::SoftTargets;
 use relayops_intent::train::{CHECKPOINT, Event, LOG};
 use relayops_intent::{IntentError, Result};
 use serde_json::Value;
@@ -65,8 +66,18 @@ fn data() -> Data {
 
 /// Runs, and stops as if killed after `stop` steps in all.
 fn run(base: &Base, options: &str, out: &Path, resume: bool, stop: Option<usize>) -> Result<Manifest> {
+    taught(base, None, options, (out, resume, stop))
+}
+
+/// As [`run`], with a teacher.
+fn taught(
+    base: &Base,
+    teacher: Option<&SoftTargets>,
+    options: &str,
+    (out, resume, stop): (&Path, bool, Option<usize>),
+) -> Result<Manifest> {
     let (data, hyper) = (data(), hyper(options));
-    let request = Request { base, data: &data, hyper: &hyper, out, resume, checkpoint_every: 3 };
+    let request = Request { base, data: &data, teacher, hyper: &hyper, out, resume, checkpoint_every: 3 };
     train(&request, &mut |event| match event {
         Event::Step { steps, .. } if Some(steps) == stop => Err(IntentError::Training("killed".to_owned())),
         _ => Ok(()),
@@ -167,6 +178,111 @@ fn a_checkpoint_of_another_run_is_refused() {
     assert!(error.to_string().contains(CHECKPOINT), "{error}");
 }
 
+/// The file of a teacher that calls messages of label 1 label 4, with probability 0.9, and knows all others.
+fn teacher_file() -> String {
+    let labels = data().labels;
+    let header = serde_json::json!({
+        "format": 1, "labels": labels, "base": "tiny", "base_sha256": "1".repeat(64),
+        "adapter": {"adapter_config.json": "2".repeat(64), "adapter_model.safetensors": "3".repeat(64)},
+        "prompt_sha256": "4".repeat(64), "products": "f32",
+    });
+    let line = |sample: Sample| {
+        let label = if sample.label == 1 { 4 } else { sample.label };
+        let of = |other| if other == label { 0.9f32.ln() } else { 0.02f32.ln() };
+        let log_probabilities: Vec<f32> = (0..labels.len()).map(of).collect();
+        serde_json::json!({"text": sample.text, "log_probabilities": log_probabilities}).to_string() + "\n"
+    };
+    format!("{header}\n") + &data().train.into_iter().map(line).collect::<String>()
+}
+
+#[test]
+fn a_student_learns_what_its_teacher_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = tiny::base(folder.path(), 32, 2);
+    let teacher = SoftTargets::parse("soft.jsonl", &teacher_file()).unwrap();
+    let common = "--epochs 90 --batch 8 --noise 0 --encoder-rate 2e-3 --head-rate 5e-3 \
+                  --label-smoothing 0 --contrastive 0 --decay cosine";
+    let last = |options: &str, name: &str| {
+        let out = folder.path().join(name);
+        let options = format!("{common} {options}");
+        let manifest = taught(&base, Some(&teacher), &options, (&out, false, None)).unwrap();
+        assert_eq!(manifest.training.teacher.as_ref(), Some(&teacher.teacher()));
+        let command = manifest.training.command;
+        assert!(
+            command.contains(" --teacher soft.jsonl ") && command.contains(" --teacher-weight "),
+            "{command}"
+        );
+        let steps: Vec<Value> = log(&out).into_iter().filter(|line| line.get("step").is_some()).collect();
+        (manifest.training.epochs.last().unwrap().clone(), steps.last().unwrap().clone())
+    };
+    // Three of sixteen are called something else than in the labels: no label is learnt but the teacher's.
+    let (figures, step) = last("--teacher-weight 1 --dropout 0", "teacher");
+    assert_eq!(figures["validation"]["accuracy"], 0.8125, "{figures}");
+    assert!(step["teacher"].as_f64().unwrap() < 0.01, "it says what the teacher says: {step}");
+    assert!((step["loss"].as_f64().unwrap() - step["teacher"].as_f64().unwrap()).abs() < 1e-5, "{step}");
+    assert!(step["cross_entropy"].as_f64().unwrap() > 0.3, "{step}");
+    // At a small weight the labels win.
+    let (figures, step) =
+        last("--teacher-weight 0.1 --teacher-temperature 2 --r-drop 0.1 --dropout 0.01", "labels");
+    assert_eq!(figures["validation"]["accuracy"], 1.0, "{figures}");
+    let part = |name: &str| step[name].as_f64().unwrap();
+    let sum = 0.9 * part("cross_entropy") + 0.1 * part("teacher") + 0.1 * part("divergence");
+    assert!((part("loss") - sum).abs() < 1e-4, "{step}");
+}
+
+#[test]
+fn teachers_that_do_not_fit_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = tiny::base(folder.path(), 16, 1);
+    let out = folder.path().join("out");
+    let file = teacher_file();
+    let lines: Vec<&str> = file.lines().collect();
+    let failure = |text: &str| {
+        let read = SoftTargets::parse("soft.jsonl", text);
+        let run =
+            |teacher| taught(&base, Some(&teacher), "--teacher-weight 0.5", (&out, false, None)).map(|_| ());
+        let error = read.and_then(run).unwrap_err();
+        assert_eq!(error.code(), "invalid_data", "{error}");
+        assert!(!out.exists(), "nothing is left of a run that could not start");
+        error.to_string()
+    };
+    let lacking: String = lines[..5].iter().chain(&lines[6..]).map(|line| format!("{line}\n")).collect();
+    assert_eq!(failure(&lacking), "soft.jsonl: it lacks the message \"status of the modem\"");
+    let swapped = file.replacen(r#"["a","b""#, r#"["b","a""#, 1);
+    assert!(
+        failure(&swapped).starts_with("soft.jsonl: its labels are [\"b\", \"a\""),
+        "{}",
+        failure(&swapped)
+    );
+    for (text, place) in [
+        (String::new(), "soft.jsonl, line 1: "),
+        (file.replacen("\"format\":1", "\"format\":2", 1), "soft.jsonl, line 1: format: 2"),
+        (file.trim_end().to_owned(), "soft.jsonl: its last line has no end"),
+        (format!("{file}{}\n", lines[3]), "soft.jsonl, line 18: the message stands in the file twice"),
+        (
+            format!("{file}{{\"text\":\"x\",\"log_probabilities\":[0]}}\n"),
+            "soft.jsonl, line 18: log_probabilities",
+        ),
+        (file.replacen("\"text\"", "\"test\"", 1), "soft.jsonl, line 2: "),
+    ] {
+        let found = failure(&text);
+        assert!(found.starts_with(place), "{found}");
+    }
+    let teacher = SoftTargets::parse("soft.jsonl", &file).unwrap();
+    for (teacher, options, named) in
+        [(Some(&teacher), "", "--teacher-weight"), (None, "--teacher-weight 1", "--teacher:")]
+    {
+        let error = taught(&base, teacher, options, (&out, false, None)).unwrap_err();
+        assert_eq!(error.code(), "invalid_argument");
+        assert!(error.to_string().starts_with(named), "{error}");
+    }
+    // Another teacher is another run.
+    taught(&base, Some(&teacher), "--teacher-weight 1 --batch 4", (&out, false, Some(5))).unwrap_err();
+    let other = SoftTargets::parse("soft.jsonl", &file.replacen("tiny", "huge", 1)).unwrap();
+    let error = taught(&base, Some(&other), "--teacher-weight 1 --batch 4", (&out, true, None)).unwrap_err();
+    assert!(error.to_string().contains("teacher"), "{error}");
+}
+
 #[test]
 fn a_width_that_can_not_be_quantized_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,6 +305,8 @@ fn options_that_can_not_work_are_named() {
         ("--contrastive-temperature 0", "--contrastive-temperature"),
         ("--ema 0.9 --average-epochs 2", "--average-epochs"),
         ("--r-drop 1 --dropout 0", "--r-drop"),
+        ("--teacher-weight 1.5", "--teacher-weight"),
+        ("--teacher-temperature 0", "--teacher-temperature"),
         ("--beta2 1", "--beta2"),
         ("--clip -1", "--clip"),
         ("--weight-decay 2", "--weight-decay"),

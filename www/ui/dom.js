@@ -15,15 +15,30 @@ export function element(id, type) {
 /**
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
- * @param {{ text?: string, className?: string }} [options]
- * @param {...Node} children
+ * @param {{ text?: string, className?: string, id?: string, attributes?: Record<string, string> }} [options]
+ * @param {...(Node | string)} children Strings become text.
  * @returns {HTMLElementTagNameMap[K]}
  */
-export function create(tag, { text, className } = {}, ...children) {
+export function create(tag, { text, className, id, attributes = {} } = {}, ...children) {
   const made = document.createElement(tag);
   if (text !== undefined) made.textContent = text;
   if (className) made.className = className;
+  if (id) made.id = id;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   made.append(...children);
+  return made;
+}
+
+/**
+ * @param {string} text
+ * @param {() => void} onClick
+ * @param {{ className?: string, id?: string, attributes?: Record<string, string> }} [options]
+ * @returns {HTMLButtonElement}
+ */
+export function button(text, onClick, options = {}) {
+  const made = create('button', { ...options, text });
+  made.type = 'button';
+  made.addEventListener('click', onClick);
   return made;
 }
 

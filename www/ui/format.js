@@ -7,7 +7,7 @@ const WHOLE = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 export function bytes(count) {
   if (count >= 1e9) return `${(count / 1e9).toFixed(2)} GB`;
   if (count >= 1e6) return `${ONE_DECIMAL.format(count / 1e6)} MB`;
-  return `${ONE_DECIMAL.format(count / 1e3)} kB`;
+  return count >= 1e3 ? `${ONE_DECIMAL.format(count / 1e3)} kB` : `${count} bytes`;
 }
 
 /** @param {number} share 0 to 1 */

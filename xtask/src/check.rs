@@ -18,11 +18,13 @@ pub(crate) fn all() -> Result<()> {
     });
     steps.run("clippy, wasm32", || {
         let target = ["--target", "wasm32-unknown-unknown"];
-        let mut clippy =
-            cargo(&["clippy", "--lib", PROFILE, "-p", "relayops-intent", "-p", "relayops-wasm-tests"]);
+        let mut clippy = cargo(&["clippy", "--lib", PROFILE]);
+        for package in ["relayops-intent", "relayops-wasm-tests", "relayops-bench-wasm"] {
+            clippy.args(["-p", package]).arg(format!("--features={package}/relaxed-simd"));
+        }
         // Flags from the environment would replace those of .cargo/config.toml.
         clippy.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-        clippy.arg("--features=relayops-intent/relaxed-simd,relayops-intent/webgpu");
+        clippy.arg(WEBGPU);
         run(clippy.args(target).args(["--", "-D", "warnings"]))
     });
     steps.run("rustdoc", || {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::run::{WEBGPU, cargo, output, root};
+use crate::web;
 
 /// The crate whose build is in the package, and what it is built for.
 const CRATE: &str = "relayops-intent";
@@ -179,12 +180,10 @@ fn texts(crates: &[&Package]) -> Result<BTreeMap<String, BTreeSet<String>>> {
 
 /// The packs that ship.
 fn packs() -> Result<Vec<Pack>> {
-    let folder = root().join("models");
-    let mut packs = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
-        let path = entry?.path().join("pack.json");
+    let read = |folder: PathBuf| {
+        let path = folder.join("pack.json");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        packs.push(serde_json::from_str(&text).with_context(|| path.display().to_string())?);
-    }
-    Ok(packs)
+        serde_json::from_str(&text).with_context(|| path.display().to_string())
+    };
+    web::packs()?.into_iter().map(read).collect()
 }

@@ -1,4 +1,4 @@
-//! pkg/wasm, pkg/types and pkg/models: what the npm package has beside its sources.
+//! pkg/wasm, pkg/types and pkg/models: what the npm package has beside its sources; and www/data, which the page has.
 
 use std::fs;
 use std::io::Write;
@@ -18,6 +18,7 @@ use crate::{notices, setup};
 const TARGET: &str = "wasm32-unknown-unknown";
 const NAME: &str = "relayops_intent";
 const KERNEL_TESTS: &str = "relayops_wasm_tests";
+const BENCH: &str = "relayops_bench_wasm";
 
 /// Cargo profile of the wasm build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -71,8 +72,8 @@ impl Build {
     fn compile(&self, package: &str, name: &str, profile: Profile) -> Result<PathBuf> {
         let mut build = cargo(&["build", "--lib", "--package", package, "--target", TARGET]);
         build.args(["--profile", profile.name()]);
-        build.args(self.relaxed_simd.then_some("--features=relayops-intent/relaxed-simd"));
-        build.args(self.webgpu.then_some("--features=relayops-intent/webgpu"));
+        build.args(self.relaxed_simd.then(|| format!("--features={package}/relaxed-simd")));
+        build.args(self.webgpu.then(|| format!("--features={package}/webgpu")));
         let target = if self.threads { with_threads(&mut build)? } else { target_dir()? };
         // Flags from the environment would replace those of .cargo/config.toml, and simd128 with them.
         run(build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
@@ -115,6 +116,7 @@ pub(crate) fn build(profile: Profile) -> Result<()> {
         print_size(build.name, &wasm)?;
     }
     copy_models()?;
+    copy_sets()?;
     run(&mut npm(&["run", "--silent", "types"]))
 }
 
@@ -142,6 +144,17 @@ pub(crate) fn build_kernel_tests() -> Result<()> {
         bindings(&built, KERNEL_TESTS, &out.join(build.name), Profile::Ci)?;
     }
     Ok(())
+}
+
+/// Builds the package's fastest modules with what the browser benchmark measures inside them, under the package's own
+/// names, so that the package's own scripts start them. Returns the folder, which has one for each build.
+pub(crate) fn build_bench_modules() -> Result<PathBuf> {
+    let out = target_dir()?.join("bench-web").join("wasm");
+    for build in BUILDS.iter().filter(|build| build.relaxed_simd) {
+        let built = build.compile("relayops-bench-wasm", BENCH, Profile::Wasm)?;
+        bindings(&built, NAME, &out.join(build.name), Profile::Wasm)?;
+    }
+    Ok(out)
 }
 
 /// Writes the JavaScript side of `built` and the module without its custom sections to `out`,
@@ -187,8 +200,8 @@ fn copy_models() -> Result<()> {
     if out.exists() {
         fs::remove_dir_all(&out).with_context(|| out.display().to_string())?;
     }
-    for pack in folder(&root().join("models"))? {
-        let Some(name) = pack.file_name().filter(|_| pack.join("pack.json").is_file()) else { continue };
+    for pack in packs()? {
+        let Some(name) = pack.file_name() else { continue };
         let to = out.join(name);
         fs::create_dir_all(&to).with_context(|| to.display().to_string())?;
         for file in folder(&pack)? {
@@ -196,6 +209,21 @@ fn copy_models() -> Result<()> {
             fs::copy(&file, to.join(name)).with_context(|| file.display().to_string())?;
         }
     }
+    Ok(())
+}
+
+/// Folders of the packs that ship; adapters, which lie beside them, do not come with the package.
+pub(crate) fn packs() -> Result<Vec<PathBuf>> {
+    let all = folder(&root().join("models"))?;
+    Ok(all.into_iter().filter(|path| path.join("pack.json").is_file()).collect())
+}
+
+/// Copies the set that the page evaluates models on to www/data, since www/ is all that a host of the page has.
+fn copy_sets() -> Result<()> {
+    let out = root().join("www").join("data");
+    fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+    let set = root().join("data").join("adversarial.jsonl");
+    fs::copy(&set, out.join("adversarial.jsonl")).with_context(|| set.display().to_string())?;
     Ok(())
 }
 

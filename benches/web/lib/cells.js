@@ -26,8 +26,14 @@ import { ratio, spread } from './statistics.js';
 const OURS = 'relayops-intent';
 const ORT = 'onnxruntime-web';
 
-/** Ours, on one thread and on two. @type {{ name: string, threads: number }[]} */
-export const OWN = [1, 2].map((threads) => ({ name: `${OURS} ${threads}`, threads }));
+/**
+ * Every build of ours; the fastest, which the peers are compared with, first.
+ *
+ * @type {{ name: string, kernels: 'relaxed-simd' | 'simd128', threads: number }[]}
+ */
+export const OWN = /** @type {const} */ (['relaxed-simd', 'simd128']).flatMap((kernels) =>
+  [1, 2].map((threads) => ({ name: `${OURS} ${kernels} ${threads}`, kernels, threads })),
+);
 
 /** @type {{ name: string, precision: Precision, threads: number }[]} */
 export const PEERS = [1, 2].flatMap((threads) =>
@@ -63,6 +69,7 @@ export function cells(measured, peer) {
   });
   const first = own.map((one, index) => {
     checkThreads(one, OWN[index].threads);
+    checkKernels(one, OWN[index].kernels);
     return { ...common(one), precision: null, against_ours: null, check: null };
   });
   const others = peers.map((one, index) => {
@@ -82,6 +89,11 @@ export function cells(measured, peer) {
 /** @param {Measured} measured @param {number} threads */
 function checkThreads({ name, about }, threads) {
   if (about.threads !== threads) throw new Error(`${name} ran with ${about.threads} thread(s)`);
+}
+
+/** @param {Measured} measured @param {string} kernels */
+function checkKernels({ name, about }, kernels) {
+  if (about.backend !== `cpu-${kernels}`) throw new Error(`${name} ran on ${about.backend}`);
 }
 
 /**

@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { ROOT } from '../../../tests/web/lib/paths.js';
 import { HERE, PEER_FILES, VENDOR, required } from './paths.js';
+import { PACKAGES } from './qwen/site.js';
 
 /**
  * Copies instead of links: the server hands out nothing from outside its folders.
@@ -19,6 +20,12 @@ export function makeSite(site, peer, pack) {
   cpSync(join(HERE, 'page'), www, { recursive: true });
   cpSync(join(ROOT, 'www/icon.svg'), join(www, 'icon.svg'));
   cpSync(join(ROOT, 'pkg'), join(site, 'pkg'), { recursive: true });
+  // As a browser without relaxed SIMD has it: nothing faster in the places of the faster builds.
+  const plain = join(www, PACKAGES.simd128);
+  cpSync(join(ROOT, 'pkg'), plain, { recursive: true });
+  for (const threads of ['', '-threads']) {
+    cpSync(join(ROOT, `pkg/wasm/simd128${threads}`), join(plain, `wasm/relaxed-simd${threads}`), { recursive: true });
+  }
   for (const [from, to] of VENDOR) copy(join(HERE, 'node_modules', from), join(www, 'vendor', to));
   for (const name of PEER_FILES) copy(join(peer, name), join(www, 'peer', name));
   if (pack === undefined) return undefined;

@@ -2,6 +2,7 @@
 
 import { complaintsOf } from '../../../tests/web/lib/browser.js';
 import { OWN, PEERS } from './cells.js';
+import { PACKAGES } from './qwen/site.js';
 
 /** @typedef {import('../../../tests/web/lib/browser.js').Browser} Browser */
 /** @typedef {import('../page/steady.js').Measured} Measured */
@@ -19,7 +20,7 @@ const PAUSE_MS = 25;
  */
 export function plan({ messages, rounds, pack }) {
   /** @type {Plan['engines']} */
-  const own = OWN.map(({ name, threads }) => ({ name, choice: { kind: 'ours', pack, threads } }));
+  const own = OWN.map(({ name, kernels, threads }) => ({ name, choice: { kind: 'ours', base: PACKAGES[kernels], pack, threads } }));
   /** @type {Plan['engines']} */
   const peers = PEERS.map(({ name, precision, threads }) => ({ name, choice: { kind: 'ort', precision, threads } }));
   return {

@@ -6,6 +6,7 @@
 
 import { loadOrt } from './engines/ort.js';
 import { loadOurs } from './engines/ours.js';
+import { randomNumbers } from './random.js';
 
 /** @typedef {import('./engines/engine.js').Answer} Answer */
 /** @typedef {import('./engines/engine.js').Engine} Engine */
@@ -65,7 +66,7 @@ export async function measure(plan, onProgress) {
  * @returns {Promise<Engine>}
  */
 function load(choice) {
-  return choice.kind === 'ours' ? loadOurs(choice.pack, choice.threads) : loadOrt(choice.precision, choice.threads);
+  return choice.kind === 'ours' ? loadOurs(choice.pack, choice.threads, undefined, choice.base) : loadOrt(choice.precision, choice.threads);
 }
 
 /**
@@ -101,20 +102,4 @@ function shuffled(items, random) {
     [order[last], order[other]] = [order[other], order[last]];
   }
   return order;
-}
-
-/**
- * Marsaglia's xorshift with 32 bits: the same order in every run.
- *
- * @param {number} seed Not 0.
- * @returns {() => number} Numbers from 0 up to, not including, 1.
- */
-function randomNumbers(seed) {
-  let state = seed | 0;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
 }

@@ -72,6 +72,12 @@ impl Cpu {
             Order::Tiled | Order::Exact => self,
         }
     }
+
+    /// Whether products round nothing.
+    #[must_use]
+    pub fn is_exact(self) -> bool {
+        matches!(self.order, Order::Exact)
+    }
 }
 
 /// Activations `[rows, cols]`, row-major.

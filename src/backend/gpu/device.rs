@@ -40,7 +40,7 @@ impl Faults {
             Some(Fault::Lost(detail)) => Err(IntentError::DeviceLost(detail)),
             Some(Fault::OutOfMemory(detail)) => {
                 *first = None;
-                Err(IntentError::OutOfMemory { what: format!("the GPU: {detail}"), bytes: 0 })
+                Err(IntentError::OutOfMemory { what: format!("of the GPU: {detail}"), bytes: 0 })
             }
             Some(Fault::Other(detail)) => {
                 *first = None;
@@ -58,11 +58,36 @@ pub(super) struct Opened {
     pub(super) faults: Faults,
 }
 
+/// How large buffers and bindings may be.
+pub(super) enum Room {
+    /// As WebGPU promises everywhere: 256 MiB and 128 MiB.
+    Default,
+    /// As the adapter offers.
+    Offered,
+}
+
+impl Room {
+    fn limits(&self, adapter: &wgpu::Adapter) -> wgpu::Limits {
+        let limits = wgpu::Limits::default();
+        match self {
+            Self::Default => limits,
+            Self::Offered => {
+                let offered = adapter.limits();
+                wgpu::Limits {
+                    max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+                    max_buffer_size: offered.max_buffer_size,
+                    ..limits
+                }
+            }
+        }
+    }
+}
+
 /// Opens the fastest adapter there is.
 ///
 /// # Errors
 /// `unavailable` where there is none, or it gives no device.
-pub(super) async fn open() -> Result<Opened> {
+pub(super) async fn open(room: Room) -> Result<Opened> {
     let unavailable = |detail: String| IntentError::Unavailable(format!("WebGPU: {detail}"));
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let options = wgpu::RequestAdapterOptions {
@@ -73,16 +98,9 @@ pub(super) async fn open() -> Result<Opened> {
         .request_adapter(&options)
         .await
         .map_err(|error| unavailable(format!("no adapter: {error}")))?;
-    let offered = adapter.limits();
-    // The defaults suffice; larger matrices than theirs are taken where the adapter takes them.
-    let required_limits = wgpu::Limits {
-        max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
-        max_buffer_size: offered.max_buffer_size,
-        ..wgpu::Limits::default()
-    };
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("relayops-intent"),
-        required_limits,
+        required_limits: room.limits(&adapter),
         ..wgpu::DeviceDescriptor::default()
     };
     let (device, queue) = adapter

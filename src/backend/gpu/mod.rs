@@ -29,6 +29,7 @@ use std::sync::Arc;
 use super::{Backend, Heads, RopeTable, Taken, Visible};
 use crate::quant::{Format, QuantMatrix};
 use crate::{IntentError, Result};
+use device::Room;
 use pipelines::{COMMON, Op};
 pub use read::Reading;
 pub use recorder::DeviceBuffer;
@@ -96,12 +97,20 @@ impl Gpu {
     /// Shaders that every model needs; those of the products are compiled when a matrix of their format is taken over.
     pub const SHADERS: usize = COMMON;
 
-    /// Opens the fastest adapter there is.
+    /// Opens the fastest adapter there is, with room for larger matrices than WebGPU's defaults where it offers that.
     ///
     /// # Errors
     /// `unavailable` where there is none, or it gives no device.
     pub async fn open() -> Result<Self> {
-        Ok(Self(Arc::new(Shared::new(device::open().await?))))
+        Ok(Self(Arc::new(Shared::new(device::open(Room::Offered).await?))))
+    }
+
+    /// The same within WebGPU's default limits, which every device has: for tests that they suffice.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_within_defaults() -> Result<Self> {
+        Ok(Self(Arc::new(Shared::new(device::open(Room::Default).await?))))
     }
 
     /// Compiles shader number `index` of [`SHADERS`](Self::SHADERS) now; otherwise each is when it is first needed.

@@ -1,14 +1,13 @@
 //! `intent.json`: what a classifier is, and how it came to be.
 
-use std::fmt::Write;
-
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Hyperparameters;
 use crate::Result;
+use crate::train::command::spelt_out;
 use crate::train::data::Account;
-use crate::train::failed;
+use crate::train::soft::Teacher;
 
 /// `intent.json` of an encoder with a head.
 #[derive(Debug, Clone, Serialize)]
@@ -36,6 +35,9 @@ pub struct Training {
     pub base: Origin,
     /// What it was trained on.
     pub data: Account,
+    /// Whose soft targets it learnt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Teacher>,
     /// All options.
     pub hyperparameters: Hyperparameters,
     /// Numbers that were trained.
@@ -61,29 +63,15 @@ pub struct Origin {
 ///
 /// # Errors
 /// `training` where the options can't be written, which does not happen.
-pub(super) fn command(hyper: &Hyperparameters, base: &str, out: &str) -> Result<String> {
-    let mut command = format!("relayops-intent train compact --base {} --out {}", quoted(base), quoted(out));
-    let options = serde_json::to_value(hyper).map_err(failed)?;
-    for (name, value) in options.as_object().into_iter().flatten() {
-        let name = name.replace('_', "-");
-        let written = match value {
-            Value::Bool(false) => continue,
-            Value::Bool(true) => String::new(),
-            Value::String(text) => format!(" {text}"),
-            other => format!(" {other}"),
-        };
-        // Writing to a string can't fail.
-        let _ = write!(command, " --{name}{written}");
-    }
-    Ok(command)
-}
-
-/// A word of a command line.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+pub(super) fn command(
+    hyper: &Hyperparameters,
+    base: &str,
+    teacher: Option<&str>,
+    out: &str,
+) -> Result<String> {
+    let named: Vec<(&str, &str)> = [("base", Some(base)), ("teacher", teacher), ("out", Some(out))]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+    spelt_out("relayops-intent train compact", &named, hyper)
 }

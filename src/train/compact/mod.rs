@@ -14,6 +14,7 @@ use super::bert::weights::{HEAD_BIAS, HEAD_WEIGHT, joined, parted};
 use super::checkpoint::{write_file, write_tensors};
 use super::data::Data;
 use super::run::clear;
+use super::soft::SoftTargets;
 use super::{CHECKPOINT, Event, Outcome, Parameter, Parameters, Run, Settings, Weights, failed};
 use crate::dataset::random::Random;
 use crate::eval::temperature::fit_temperature;
@@ -33,6 +34,8 @@ pub struct Request<'a> {
     pub base: &'a Base,
     /// What it sees.
     pub data: &'a Data,
+    /// Whose soft targets it learns beside the labels.
+    pub teacher: Option<&'a SoftTargets>,
     /// What it does.
     pub hyper: &'a Hyperparameters,
     /// Where the result goes.
@@ -48,27 +51,19 @@ pub struct Request<'a> {
 /// holds a checkpoint, and `training.jsonl` grows.
 ///
 /// # Errors
-/// `invalid_argument` for options that can't work or a checkpoint of another run, `training`, `io`, and whatever
-/// `observe` returns, which ends the run at once.
+/// `invalid_argument` for options that can't work or a checkpoint of another run, `invalid_data` for a teacher's file
+/// that has other labels or lacks a message, `training`, `io`, and whatever `observe` returns, which ends the run at once.
 pub fn train(request: &Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> Result<Manifest> {
-    let Request { base, data, hyper, out, .. } = request;
+    let Request { base, data, teacher, hyper, out, .. } = request;
     hyper.check()?;
+    hyper.check_teacher(teacher.is_some())?;
     check_blocks(base, hyper)?;
+    let texts = data.train.iter().map(|sample| sample.text.as_str());
+    let soft = teacher.map(|teacher| teacher.of(&data.labels, texts)).transpose()?;
     std::fs::create_dir_all(out).map_err(|error| IntentError::io(out.display(), error))?;
-    let mut task = Compact::new(base, data, hyper)?;
+    let mut task = Compact::new(base, data, soft, hyper)?;
     let parameters = parameters(base, hyper, task.vocabulary(), data.labels.len())?;
-    let settings = Settings {
-        epochs: hyper.epochs,
-        optimizer: hyper.optimizer.clone(),
-        warmup: hyper.warmup,
-        decay: hyper.decay,
-        averaging: hyper.averaging(),
-        keep_best: hyper.keep == Keep::Best,
-        evaluate_every: 0,
-        patience: 0,
-        checkpoint_every: request.checkpoint_every,
-        run: json!({"base": base.sha256, "data": data.account, "hyperparameters": hyper}),
-    };
+    let settings = settings(request);
     if !request.resume {
         clear(request.out, MANIFEST, &[WEIGHTS])?;
     }
@@ -79,6 +74,27 @@ pub fn train(request: &Request, observe: &mut dyn FnMut(Event) -> Result<()>) ->
     let manifest = manifest(request, &outcome, temperature, parameters.elements())?;
     write(request, &outcome.weights, task.vocabulary(), &manifest)?;
     Ok(manifest)
+}
+
+fn settings(request: &Request) -> Settings {
+    let Request { base, data, teacher, hyper, .. } = request;
+    Settings {
+        epochs: hyper.epochs,
+        optimizer: hyper.optimizer.clone(),
+        warmup: hyper.warmup,
+        decay: hyper.decay,
+        averaging: hyper.averaging(),
+        keep_best: hyper.keep == Keep::Best,
+        evaluate_every: 0,
+        patience: 0,
+        checkpoint_every: request.checkpoint_every,
+        run: json!({
+            "base": base.sha256,
+            "data": data.account,
+            "teacher": teacher.map(|teacher| &teacher.sha256),
+            "hyperparameters": hyper,
+        }),
+    }
 }
 
 /// Quantized rows are whole blocks.
@@ -132,7 +148,7 @@ fn normal(random: &mut Random) -> f32 {
 }
 
 fn manifest(request: &Request, outcome: &Outcome, temperature: f32, parameters: usize) -> Result<Manifest> {
-    let Request { base, data, hyper, out, .. } = request;
+    let Request { base, data, teacher, hyper, out, .. } = request;
     let out =
         out.file_name().map_or_else(|| "compact".to_owned(), |name| name.to_string_lossy().into_owned());
     Ok(Manifest {
@@ -140,7 +156,7 @@ fn manifest(request: &Request, outcome: &Outcome, temperature: f32, parameters: 
         temperature,
         threshold: IntentConfig::default().threshold,
         training: Training {
-            command: manifest::command(hyper, &base.name, &out)?,
+            command: manifest::command(hyper, &base.name, teacher.map(|teacher| &*teacher.name), &out)?,
             seed: hyper.seed,
             threads: rayon::current_num_threads(),
             base: Origin {
@@ -149,6 +165,7 @@ fn manifest(request: &Request, outcome: &Outcome, temperature: f32, parameters: 
                 licence: base.licence().map(str::to_owned),
             },
             data: data.account.clone(),
+            teacher: teacher.map(SoftTargets::teacher),
             hyperparameters: (*hyper).clone(),
             parameters,
             kept_epoch: outcome.kept,

@@ -55,6 +55,13 @@ pub struct Hyperparameters {
     /// none. Doubles a step's time.
     #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Loss")]
     pub adversarial: f64,
+    /// Weight of the divergence from the teacher's soft targets, which takes that much from the weight of the labels'
+    /// cross-entropy; 0 for none.
+    #[arg(long, value_name = "A", default_value_t = 0.0, help_heading = "Loss")]
+    pub teacher_weight: f64,
+    /// Temperature that softens both teacher and student for that divergence.
+    #[arg(long, value_name = "T", default_value_t = 1.0, help_heading = "Loss")]
+    pub teacher_temperature: f64,
     /// Dropout of embeddings, attention weights and sublayers' outputs.
     #[arg(long, value_name = "P", default_value_t = 0.1, help_heading = "Loss")]
     pub dropout: f64,
@@ -161,11 +168,28 @@ impl Hyperparameters {
         self.optimizer.check()
     }
 
+    /// Checks that there is a teacher where one is asked for, and nowhere else.
+    ///
+    /// # Errors
+    /// `invalid_argument` naming the option that is missing.
+    pub fn check_teacher(&self, given: bool) -> Result<()> {
+        match (given, self.teacher_weight > 0.0) {
+            (true, false) => {
+                Err(IntentError::argument("--teacher-weight", "is 0: the teacher would say nothing"))
+            }
+            (false, true) => {
+                Err(IntentError::argument("--teacher", "is missing: --teacher-weight is above 0"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What is a share, of some the whole included.
     fn check_shares(&self) -> Result<()> {
         for (option, value, whole) in [
             ("--noise", self.noise, true),
             ("--warmup", self.warmup, true),
+            ("--teacher-weight", self.teacher_weight, true),
             ("--label-smoothing", self.label_smoothing, false),
             ("--dropout", self.dropout, false),
             ("--ema", self.ema, false),
@@ -182,6 +206,7 @@ impl Hyperparameters {
     fn check_weights(&self) -> Result<()> {
         for (option, value, strictly) in [
             ("--contrastive-temperature", self.contrastive_temperature, true),
+            ("--teacher-temperature", self.teacher_temperature, true),
             ("--encoder-rate", self.encoder_rate, false),
             ("--head-rate", self.head_rate, true),
             ("--layer-decay", self.layer_decay, true),

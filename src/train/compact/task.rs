@@ -1,7 +1,7 @@
 //! The steps of `train compact`.
 
 use candle_core::quantized::QTensor;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ use crate::train::base::Base;
 use crate::train::bert::weights::WORDS;
 use crate::train::bert::{Batch, Noise, Output, forward};
 use crate::train::data::{Data, Sample};
+use crate::train::noise::noisy;
 use crate::train::ops::Sink;
 use crate::train::{Parameters, Position, Step, Task, Weights, failed, loss, rounded};
 use crate::{IntentError, Result};
@@ -32,6 +33,13 @@ struct Tokens {
     label: usize,
 }
 
+/// What a batch should be answered with.
+struct Wanted {
+    labels: Vec<usize>,
+    /// A teacher's log-probabilities, `[n, labels]`.
+    teacher: Option<Tensor>,
+}
+
 /// Fine-tuning of an encoder with a head.
 pub(super) struct Compact<'a> {
     base: &'a Base,
@@ -41,6 +49,8 @@ pub(super) struct Compact<'a> {
     vocabulary: Vec<u32>,
     /// For each epoch all messages, as it sees them.
     epochs: Vec<Vec<Tokens>>,
+    /// A teacher's log-probabilities of each message; one with noise is answered as without.
+    soft: Option<Vec<Vec<f32>>>,
     validation: Vec<Tokens>,
     choose: Vec<Tokens>,
     temperature: Vec<Tokens>,
@@ -49,15 +59,22 @@ pub(super) struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// Tokenizes everything that the run will see.
-    pub(super) fn new(base: &'a Base, data: &Data, hyper: &'a Hyperparameters) -> Result<Self> {
+    /// Tokenizes everything that the run will see. `soft` are a teacher's log-probabilities of each message of `data`
+    /// that is trained on.
+    pub(super) fn new(
+        base: &'a Base,
+        data: &Data,
+        soft: Option<Vec<Vec<f32>>>,
+        hyper: &'a Hyperparameters,
+    ) -> Result<Self> {
         let augmenter = Augmenter::new(&data.splits)?;
         let encode =
             |sample: &Sample| base.encode(&sample.text).map(|rows| Tokens { rows, label: sample.label });
         let all = |samples: &[Sample]| samples.par_iter().map(encode).collect::<Result<Vec<_>>>();
         let mut epochs = Vec::new();
         for epoch in 0..hyper.epochs {
-            epochs.push(all(&seen(&augmenter, &data.train, hyper, epoch))?);
+            let stream = format!("train/{}/noise/{epoch}", hyper.seed);
+            epochs.push(all(&noisy(&augmenter, &data.train, hyper.noise, &stream))?);
         }
         let mut compact = Self {
             base,
@@ -65,6 +82,7 @@ impl<'a> Compact<'a> {
             labels: data.labels.len(),
             vocabulary: Vec::new(),
             epochs,
+            soft,
             validation: all(&data.validation)?,
             choose: all(&data.choose)?,
             temperature: all(&data.temperature)?,
@@ -103,6 +121,14 @@ impl<'a> Compact<'a> {
         self.order.1.iter().skip(position.step * self.hyper.batch).take(self.hyper.batch).copied().collect()
     }
 
+    /// What the teacher says of these messages, where there is one.
+    fn teacher(&self, members: &[usize]) -> candle_core::Result<Option<Tensor>> {
+        let Some(soft) = &self.soft else { return Ok(None) };
+        let rows: Vec<f32> =
+            members.iter().filter_map(|member| soft.get(*member)).flatten().copied().collect();
+        Tensor::from_vec(rows, (members.len(), self.labels), &Device::Cpu).map(Some)
+    }
+
     /// The tensors that a pass computes with: the parameters or, in the last epochs of quantization-aware training,
     /// their rounded values.
     fn leaves(&self, weights: &Weights, epoch: usize) -> Result<Weights> {
@@ -128,19 +154,28 @@ impl<'a> Compact<'a> {
         &self,
         leaves: &Weights,
         batch: &Batch,
-        labels: &[usize],
+        wanted: &Wanted,
         noise: Noise,
         sink: &Sink,
     ) -> candle_core::Result<(Tensor, Parts)> {
         let hyper = self.hyper;
         let Output { pooled, logits } = forward(&self.base.config, leaves, batch, noise, sink)?;
+        let Wanted { labels, teacher } = wanted;
         let mut parts = Vec::new();
         let mut total = loss::cross_entropy(&logits, labels, hyper.label_smoothing)?;
+        if teacher.is_some() {
+            parts.push(("cross_entropy", f64::from(total.to_scalar::<f32>()?)));
+            total = (total * (1.0 - hyper.teacher_weight))?;
+        }
         let mut add = |name, part: Tensor, weight: f64| {
             parts.push((name, f64::from(part.to_scalar::<f32>()?)));
             total = (&total + (part * weight)?)?;
             candle_core::Result::Ok(())
         };
+        if let Some(teacher) = teacher {
+            let part = loss::distillation(&logits, teacher, hyper.teacher_temperature)?;
+            add("teacher", part, hyper.teacher_weight)?;
+        }
         if hyper.contrastive > 0.0 {
             let part = loss::contrastive(&pooled, labels, hyper.contrastive_temperature)?;
             add("contrastive", part, hyper.contrastive)?;
@@ -158,12 +193,12 @@ impl<'a> Compact<'a> {
         &self,
         leaves: &Weights,
         batch: &Batch,
-        labels: &[usize],
+        wanted: &Wanted,
         noise: Noise,
     ) -> candle_core::Result<(f64, Parts, Weights)> {
         let backward = |leaves: &Weights| {
             let sink = Sink::default();
-            let (loss, parts) = self.loss(leaves, batch, labels, noise, &sink)?;
+            let (loss, parts) = self.loss(leaves, batch, wanted, noise, &sink)?;
             let mut store = loss.backward()?;
             let mut take = |leaf: &Tensor| store.remove(leaf).or_else(|| sink.take(leaf));
             let found = leaves.iter().filter_map(|(name, leaf)| Some((name.clone(), take(leaf)?)));
@@ -239,45 +274,27 @@ fn predicted(scores: &Scores) -> usize {
     all.max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).map_or(0, |(label, _)| label)
 }
 
-/// The messages as an epoch sees them: a share of them with noise.
-fn seen(augmenter: &Augmenter, samples: &[Sample], hyper: &Hyperparameters, epoch: usize) -> Vec<Sample> {
-    const PARTS: usize = 1_000_000;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a share of a million"
-    )]
-    let noisy = (hyper.noise * PARTS as f64).round() as usize;
-    let stream = format!("train/{}/noise/{epoch}", hyper.seed);
-    let look = |(number, sample): (usize, &Sample)| {
-        let mut random = Random::named(&format!("{stream}/{number}"));
-        let text = if random.chance(noisy, PARTS) { augmenter.noisy(&sample.text, &stream) } else { None };
-        Sample { text: text.unwrap_or_else(|| sample.text.clone()), label: sample.label }
-    };
-    samples.par_iter().enumerate().map(look).collect()
-}
-
 impl Task for Compact<'_> {
     fn steps(&self) -> usize {
         self.epochs.first().map_or(0, |messages| messages.len().div_ceil(self.hyper.batch))
     }
 
     fn step(&mut self, parameters: &Parameters, position: Position) -> Result<Step> {
-        let members = self.members(position);
-        let messages = self.epochs.get(position.epoch).map(Vec::as_slice).unwrap_or_default();
-        let mut chosen: Vec<&Tokens> = members.iter().filter_map(|member| messages.get(*member)).collect();
+        let mut members = self.members(position);
         if self.hyper.r_drop > 0.0 {
-            chosen.extend(chosen.clone());
+            members.extend(members.clone());
         }
+        let messages = self.epochs.get(position.epoch).map(Vec::as_slice).unwrap_or_default();
+        let chosen: Vec<&Tokens> = members.iter().filter_map(|member| messages.get(*member)).collect();
         let batch = Batch::new(chosen.iter().map(|tokens| tokens.rows.as_slice()));
-        let labels: Vec<usize> = chosen.iter().map(|tokens| tokens.label).collect();
+        let labels = chosen.iter().map(|tokens| tokens.label).collect();
+        let wanted = Wanted { labels, teacher: self.teacher(&members).map_err(failed)? };
         let stream = format!("train/{}/dropout/{}", self.hyper.seed, position.steps);
         #[expect(clippy::cast_possible_truncation, reason = "a rate")]
         let noise =
             Noise { rate: self.hyper.dropout as f32, seed: Random::named(&stream).below(usize::MAX) as u64 };
         let leaves = self.leaves(&parameters.weights(), position.epoch)?;
-        let (loss, parts, mut gradients) = self.gradients(&leaves, &batch, &labels, noise).map_err(failed)?;
+        let (loss, parts, mut gradients) = self.gradients(&leaves, &batch, &wanted, noise).map_err(failed)?;
         let gradients = parameters.iter().map(|parameter| gradients.remove(&parameter.name)).collect();
         Ok(Step { loss, parts, gradients })
     }

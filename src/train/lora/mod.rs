@@ -5,6 +5,7 @@ mod examples;
 mod options;
 mod paths;
 mod result;
+pub mod soften;
 mod task;
 
 use std::path::Path;
@@ -25,7 +26,7 @@ use crate::{IntentError, Result};
 pub use base::{Base, resolve};
 pub use examples::{Example, Examples, Loss, Parted};
 pub use options::{Hyperparameters, Keep};
-pub use paths::{adapter, start, weights};
+pub use paths::{adapter, paths_of, start, weights};
 use task::{Lora, Parts};
 
 /// File that says what a trained folder is.
@@ -83,7 +84,7 @@ pub fn train(request: Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> 
     let settings = settings(&request);
     let Request { mut base, data, config, hyper, device, out, .. } = request;
     std::fs::create_dir_all(out).map_err(|error| IntentError::io(out.display(), error))?;
-    let paths = paths_of(&base, hyper)?;
+    let paths = asked_paths(&base, hyper)?;
     let network = Network::new(&mut base.gguf, base.sizes, paths, device, hyper.products)?;
     let examples = Examples::new(&network, &base.tokenizer, config)?;
     let checkpointing = request
@@ -149,7 +150,7 @@ fn settings(request: &Request) -> Settings {
 }
 
 /// The low-rank paths that are asked for.
-fn paths_of(base: &Base, hyper: &Hyperparameters) -> Result<Paths> {
+fn asked_paths(base: &Base, hyper: &Hyperparameters) -> Result<Paths> {
     let layers = base.sizes.layers;
     if hyper.top_layers > layers {
         let detail = format!("{} has {layers} layers", base.name);

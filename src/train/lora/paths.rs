@@ -5,12 +5,12 @@
 
 use candle_core::{DType, Tensor, Var};
 
-use crate::Result;
 use crate::adapter::{Adapter, Path, Projection};
 use crate::dataset::random::Random;
 use crate::model::qwen2::Qwen2Config;
 use crate::train::qwen2::{GROUPS, Network, Paths, parameter_name};
 use crate::train::{Parameter, Parameters, Weights, failed};
+use crate::{IntentError, Result};
 
 /// New paths: `A` uniform in `±1 / sqrt(in)`, as PEFT draws it, and `B` zero, so that the first pass is the base's.
 ///
@@ -37,6 +37,28 @@ pub fn start(network: &Network, seed: u64, rate: f64) -> Result<Parameters> {
 fn unit(random: &mut Random) -> f32 {
     const HALF: usize = 1 << 23;
     random.below(2 * HALF) as f32 / HALF as f32 - 1.0
+}
+
+/// Which paths `adapter` has, for a network that runs them.
+///
+/// # Errors
+/// `invalid_argument` where layers or projections have others than the first: the network runs one kind.
+pub fn paths_of(adapter: &Adapter, sizes: &Qwen2Config) -> Result<Paths> {
+    let Some(((first_layer, _), first)) = adapter.paths.first_key_value() else {
+        return Err(IntentError::argument("--adapter", "it has no paths"));
+    };
+    let projections: Vec<Projection> =
+        adapter.paths.keys().filter(|(layer, _)| layer == first_layer).map(|(_, other)| *other).collect();
+    #[expect(clippy::float_cmp, reason = "the same number, not a result")]
+    let same = |path: &Path| path.rank == first.rank && path.scale == first.scale;
+    let mut wanted =
+        (*first_layer..sizes.layers).flat_map(|layer| projections.iter().map(move |p| (layer, *p)));
+    let uniform = adapter.paths.iter().all(|(place, path)| wanted.next() == Some(*place) && same(path));
+    if !uniform || wanted.next().is_some() {
+        let detail = "layers differ in matrices, rank or factor, which training's forward pass does not run";
+        return Err(IntentError::argument("--adapter", detail));
+    }
+    Ok(Paths { rank: first.rank, scale: f64::from(first.scale), projections, first_layer: *first_layer })
 }
 
 /// Rows of `A` and `B` that a projection has in its group's.

@@ -12,11 +12,8 @@ use crate::adapter::{
 };
 use crate::eval::temperature::fit_temperature;
 use crate::fetch::known;
-use crate::loader::Loader;
-use crate::message::Message;
-use crate::pack::IntentConfig;
-use crate::pack::manifest::{Golden, GoldenVector};
-use crate::scoring::Scores;
+use crate::loader::golden_of_adapter;
+use crate::pack::{Golden, IntentConfig};
 use crate::train::checkpoint::write_file;
 use crate::train::data::Data;
 use crate::train::qwen2::Network;
@@ -30,13 +27,6 @@ const TEXTS: [&str; 4] = [
     "hw do i chnge teh wifi pswd on my rooter??",
     "caf\u{e9} hotspot \u{1f621} \u{2014} <|im_end|> #1, 5GHz: why was I charged $49.99 twice",
 ];
-
-/// The golden tolerance is at least this, and [`SLACK`] times what rounding activations to 8 bits changes here.
-const LEAST: f32 = 0.05;
-const SLACK: f32 = 4.0;
-
-/// Decimals of golden log-probabilities.
-const DECIMALS: f32 = 1e4;
 
 /// A finished run.
 pub(super) struct Finished<'a> {
@@ -106,9 +96,12 @@ impl Finished<'_> {
         }
     }
 
-    /// Answers of the stored paths without rounding, by the arithmetic of training; the tolerance comes from how far the
-    /// engine is off, which runs them beside the base as it is stored.
+    /// Answers of the stored paths beside the base as it is stored, as the engine gives them; by the arithmetic of training
+    /// where the base is no file that the engine reads.
     fn golden(&self, stored: &Weights, read: &Adapter, config: &IntentConfig) -> Result<Golden> {
+        if let Some(file) = &self.base.file {
+            return golden_of_adapter(file, config, &TEXTS, |_| Ok(read.clone()));
+        }
         let example = |text: &&str| {
             let tokens = task::tokens(&self.base.tokenizer, self.examples, text)?;
             Ok(Example { tokens, wanted: Vec::new() })
@@ -116,29 +109,10 @@ impl Finished<'_> {
         let examples = TEXTS.iter().map(example).collect::<Result<Vec<_>>>()?;
         let examples: Vec<&Example> = examples.iter().collect();
         let scores = task::scores(self.network, self.examples, stored, &examples)?;
-        let vector = |(text, scores): (&&str, Scores)| GoldenVector {
-            text: (*text).to_owned(),
-            log_probabilities: scores
-                .log_probabilities
-                .iter()
-                .map(|l| (l * DECIMALS).round() / DECIMALS)
-                .collect(),
-        };
-        let vectors: Vec<GoldenVector> = TEXTS.iter().zip(scores).map(vector).collect();
-        let mut worst = 0f32;
-        if let Some(file) = &self.base.file {
-            let (mut scorer, _) = Loader::read_file(file, config.clone())?.finish_scorer()?;
-            scorer.set_adapter(Some(read), config)?;
-            for vector in &vectors {
-                let Message::Text(text) = Message::new(&vector.text)? else { continue };
-                let engine = scorer.score(&text, false)?.log_probabilities;
-                let pairs = engine.iter().zip(&vector.log_probabilities);
-                worst = pairs.fold(worst, |worst, (a, b)| worst.max((a - b).abs()));
-            }
-        }
-        // Rounded up to hundredths, so that a last bit does not change the file.
-        let tolerance = (LEAST.max(SLACK * worst) * 100.0).ceil() / 100.0;
-        Ok(Golden { tolerance, tolerance_other_order: None, vectors })
+        let answers: Vec<Vec<f32>> = scores.into_iter().map(|scores| scores.log_probabilities).collect();
+        let golden = Golden::measured(&TEXTS, &answers, &answers);
+        // The engine was not asked.
+        Ok(Golden { tolerance: golden.tolerance_other_order.unwrap_or(golden.tolerance), ..golden })
     }
 
     fn training(&self, out: &Path, unfitted: Option<IntentError>) -> Result<serde_json::Value> {

@@ -154,13 +154,23 @@ pub(super) fn scores(
 ) -> Result<Vec<Scores>> {
     let mut all = Vec::new();
     for chunk in messages.chunks(LOOK) {
-        let (batch, parted) = examples.batch(chunk, |_| true);
-        let scores = network
-            .forward(weights, &batch, Noise::OFF, Keep::Nothing)
-            .and_then(|(hidden, _)| examples.scores(&hidden, &parted, chunk.len()));
-        all.extend(scores.map_err(failed)?);
+        all.extend(pass(network, examples, weights, chunk)?);
     }
     Ok(all)
+}
+
+/// Log-probabilities of the labels of messages, in one pass.
+pub(super) fn pass(
+    network: &Network,
+    examples: &Examples,
+    weights: &Weights,
+    messages: &[&Example],
+) -> Result<Vec<Scores>> {
+    let (batch, parted) = examples.batch(messages, |_| true);
+    let scores = network
+        .forward(weights, &batch, Noise::OFF, Keep::Nothing)
+        .and_then(|(hidden, _)| examples.scores(&hidden, &parted, messages.len()));
+    scores.map_err(failed)
 }
 
 /// Tokens of a message, as the engine would take them.

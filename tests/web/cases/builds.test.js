@@ -125,7 +125,7 @@ test('threads that do not start are done without', async () => {
       const { threads, reason } = await ask(page, { threads: 2 });
       assert.deepEqual([threads, reason], [1, '1 of 2 threads did not start']);
     },
-    (context) => change(context, '**/pkg/engine/wasm.js', "new URL('./thread.js'", "new URL('./nowhere.js'"),
+    (context) => change(context, '**/pkg/client/runtime.js', "new URL('../engine/thread.js'", "new URL('../engine/nowhere.js'"),
   );
 });
 
@@ -140,6 +140,20 @@ test('a number of threads that cannot be is refused', async () => {
       }));
     });
     for (const message of messages) assert.match(message, /^invalid_argument: threads: expected 'auto' or a whole number/);
+  });
+});
+
+test('of many classifiers that were disposed of no Worker stays', async () => {
+  await web.withPage(async ({ page }) => {
+    for (let count = 0; count < 30; count += 1) {
+      await page.evaluate(async () => {
+        const { IntentClassifier } = await import('/pkg/index.js');
+        const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', threads: 2 });
+        await classifier.classify('my internet is down');
+        classifier.dispose();
+      });
+      await noWorkers(page);
+    }
   });
 });
 

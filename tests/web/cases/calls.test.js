@@ -33,6 +33,74 @@ test('a batch answers in order, and one that fails does not fail the others', as
   });
 });
 
+test('messages of a batch share passes, and get the answers that they get alone', async () => {
+  await web.fresh(async ({ page, complaints }) => {
+    const { pairs, groups, each } = await page.evaluate(async () => {
+      /** @type {number[]} */
+      const groups = [];
+      const { postMessage } = Worker.prototype;
+      Worker.prototype.postMessage = function (/** @type {any[]} */ ...args) {
+        if (args[0].type === 'batch') groups.push(args[0].params.texts.length);
+        return /** @type {any} */ (postMessage).apply(this, args);
+      };
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf' });
+      const base = ['is it up', 'why was I charged twice', ' ', 'hi', 'my internet was down all day', 'x'.repeat(2001), 'how do I reset the box'];
+      const texts = Array.from({ length: 60 }, (_, index) => base[index % base.length]);
+      const settled = await classifier.classifyBatch(texts);
+      const each = await classifier.classifyBatch(base, { tokenConfidence: true });
+      /** @type {[PromiseSettledResult<import('/pkg/index.js').ClassifyResult>, { code: string, value?: import('/pkg/index.js').ClassifyResult }][]} */
+      const pairs = [];
+      for (const [index, text] of texts.entries()) pairs.push([settled[index], await window.outcome(classifier.classify(text))]);
+      const codes = settled.map((one) => (one.status === 'rejected' ? one.reason.code : 'fulfilled'));
+      return {
+        pairs: pairs.map(([settled, single], index) => ({
+          codes: [codes[index], single.code],
+          answers: [settled.status === 'fulfilled' ? settled.value : undefined, single.value],
+        })),
+        groups,
+        each: each.map((one) => (one.status === 'rejected' ? one.reason.code : one.value.token_confidence)),
+      };
+    });
+    for (const [index, { codes, answers }] of pairs.entries()) {
+      assert.equal(codes[0], codes[1], `message ${index}`);
+      const [batch, single] = answers;
+      assert.deepEqual([batch?.intent, batch?.decision, batch?.stage], [single?.intent, single?.decision, single?.stage]);
+      assert.deepEqual(Object.keys(batch?.probabilities ?? {}), Object.keys(single?.probabilities ?? {}));
+      for (const [label, probability] of Object.entries(batch?.probabilities ?? {})) {
+        assert.ok(Math.abs(probability - (single?.probabilities?.[label] ?? NaN)) <= 1e-5, `${index}: ${label}`);
+      }
+    }
+    assert.equal(pairs.filter(({ codes }) => codes[0] === 'empty_message').length, 9);
+    assert.equal(groups[0], 4);
+    assert.equal(groups.reduce((sum, size) => sum + size), 60, 'those with token confidence are asked one by one');
+    assert.ok(groups.length < 60 / 4, `${groups}: a fast model takes more at a time`);
+    assert.equal(each[2], 'empty_message');
+    assert.equal(typeof each[0], 'number');
+    assert.deepEqual(complaints, []);
+  });
+});
+
+test('an abort between messages that were answered together ends the batch there', async () => {
+  await web.fresh(async ({ page }) => {
+    const { code, seen } = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load();
+      const abort = new AbortController();
+      /** @type {number[]} */
+      const seen = [];
+      const onProgress = (/** @type {import('/pkg/index.js').BatchProgress} */ { done }) => {
+        seen.push(done);
+        if (done === 2) abort.abort();
+      };
+      const { code } = await window.outcome(classifier.classifyBatch(Array(4).fill('hello there'), { onProgress, signal: abort.signal }));
+      return { code, seen };
+    });
+    assert.equal(code, 'aborted');
+    assert.deepEqual(seen, [1, 2]);
+  });
+});
+
 test('a single call does not wait for a batch', async () => {
   await web.fresh(async ({ page }) => {
     const { done, total } = await page.evaluate(async () => {
@@ -44,7 +112,7 @@ test('a single call does not wait for a batch', async () => {
       const then = done;
       return { done: then, total: (await batch).length };
     });
-    assert.ok(done <= 1, `${done} of the batch came first`);
+    assert.ok(done <= 4, `${done} of the batch came first`);
     assert.equal(total, 200);
   });
 });

@@ -1,7 +1,8 @@
 /** Compact, then a second model where compact is unsure, in Chromium. */
 
 import assert from 'node:assert/strict';
-import { statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { TEXTS, distance, makeAdapters, native, offer } from '../lib/adapters.js';
@@ -11,7 +12,7 @@ import { suite } from '../lib/suite.js';
 const web = suite();
 
 /** Native and browser: see `TOLERANCE` in real-model.test.js. */
-const TOLERANCE = 0.05;
+const TOLERANCE = 1e-5;
 
 /** @type {Record<string, string>} */
 let folders = {};
@@ -93,6 +94,42 @@ test('both models’ bytes may come from the page, and progress counts all of th
     assert.deepEqual(info[0].stages?.map((stage) => stage.threshold), [1, 0.5]);
     assert.deepEqual(info[1].stages?.map((stage) => stage.architecture), ['bert', 'qwen2']);
     assert.deepEqual([info[1].architecture, info[1].threshold], ['qwen2', Math.fround(0.55)]);
+  });
+});
+
+test('thresholds that an adapter has for this cascade hold while it is there', async () => {
+  const own = JSON.parse(readFileSync(join(folders.first, 'intent.json'), 'utf8'));
+  const compact = createHash('sha256').update(readFileSync(join(ROOT, 'models/compact/pack.json'))).digest('hex');
+  const files = (/** @type {string} */ first) =>
+    JSON.stringify({ ...own, config: { ...own.config, cascade: { first, thresholds: [0.75, 0.125] } } });
+  await withPage(async ({ page }) => {
+    const { chosen, none, other } = await page.evaluate(
+      async ({ ours, theirs, text }) => {
+        const { IntentClassifier } = await import('/pkg/index.js');
+        const bytes = async (/** @type {string} */ name) => new Uint8Array(await (await fetch(`/adapters/first/${name}`)).arrayBuffer());
+        const [config, tensors] = [await bytes('adapter_config.json'), await bytes('adapter_model.safetensors')];
+        const adapter = (/** @type {string} */ intent) => ({
+          'intent.json': new TextEncoder().encode(intent), 'adapter_config.json': config, 'adapter_model.safetensors': tensors,
+        });
+        const classifier = await IntentClassifier.load({ cascade: { pack: '/models/tiny.gguf' } });
+        const seen = async () => ({
+          info: (await classifier.info()).stages?.map((stage) => stage.threshold),
+          one: (await classifier.classify(text)).stages?.[0].threshold,
+          batch: (await classifier.classifyBatch([text, text])).map((r) => (r.status === 'fulfilled' ? r.value.stages?.[0].threshold : r.reason.code)),
+        });
+        await classifier.setAdapter(adapter(ours));
+        const chosen = await seen();
+        await classifier.setAdapter(null);
+        const none = await seen();
+        await classifier.setAdapter(adapter(theirs));
+        return { chosen, none, other: await seen() };
+      },
+      { ours: files(compact), theirs: files('0'.repeat(64)), text: TEXTS[0] },
+    );
+    assert.deepEqual(chosen, { info: [0.75, 0.125], one: 0.75, batch: [0.75, 0.75] });
+    const compactsOwn = Math.fround(JSON.parse(readFileSync(join(ROOT, 'models/compact/pack.json'), 'utf8')).config.threshold);
+    assert.deepEqual(none, { info: [compactsOwn, Math.fround(0.55)], one: compactsOwn, batch: [compactsOwn, compactsOwn] });
+    assert.deepEqual(other, { info: [compactsOwn, 0.25], one: compactsOwn, batch: [compactsOwn, compactsOwn] });
   });
 });
 

@@ -107,6 +107,9 @@ const TRAPPING_ENGINE = `
   export default async () => ({ memory: new WebAssembly.Memory({ initial: 1 }) });
   export const max_message_chars = () => 2000;
   export const threads = () => navigator.hardwareConcurrency;
+  export const turn_address = () => 0;
+  export const join = () => {};
+  export const help = () => 0;
   const bytes = Uint8Array.of(0,97,115,109,1,0,0,0, 1,4,1,96,0,0, 3,2,1,0, 7,5,1,1,116,0,0, 10,5,1,3,0,0,11);
   const trap = () => new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports.t();
   export class ModelLoader {
@@ -157,15 +160,18 @@ test('the page notices a crash after loading, says so, and loads again', async (
       });
     });
     await noWorkers(page);
+    // The first thing that is typed meets it.
     await page.fill('#text', 'my internet is down');
-    await page.click('#classify');
     await page.waitForSelector('#result-error:not([hidden])');
     assert.equal(await page.textContent('#result-error code'), 'worker_failed');
     await page.waitForSelector('#model-choose:not([hidden])');
+    assert.ok(await page.isDisabled('#classify'));
     await page.setInputFiles('#file', web.models().tiny);
     await page.waitForSelector('#model-loaded:not([hidden])');
+    // What was written is still there.
     await page.click('#classify');
-    await page.waitForSelector('#result:not([hidden])');
+    await page.waitForSelector('#result[data-phase="sent"]:not([hidden])');
+    assert.equal(await page.textContent('#result-text'), 'my internet is down');
     assert.deepEqual(complaints, []);
   });
 });

@@ -74,7 +74,7 @@ test('from typing to the inbox, live, and markup is shown as text everywhere', a
       const console = await context.newPage();
       await console.goto(`${web.origin()}/inbox.html`);
       await console.waitForFunction(() => document.querySelector('#inbox-status')?.textContent === 'Live');
-      await page.check('#escalate');
+      await page.waitForFunction(() => document.querySelector('#inbox-status')?.textContent === 'Live');
       await page.locator('#text').pressSequentially(markup);
       assert.equal((await since(before)).length, 0, 'typing sends nothing');
       await page.press('#text', 'Enter');
@@ -84,21 +84,23 @@ test('from typing to the inbox, live, and markup is shown as text everywhere', a
       const row = console.locator('#inbox li', { hasText: 'refund my bill' });
       await row.waitFor();
       assert.equal(await row.locator('blockquote').textContent(), markup);
-      assert.equal(await console.locator('#inbox blockquote *').count(), 0);
+      const beside = page.locator('#inbox li', { hasText: 'refund my bill' });
+      assert.equal(await beside.locator('blockquote').textContent(), markup);
+      for (const tab of [page, console]) assert.equal(await tab.locator('#inbox blockquote *, #thread .bubble *, #result-text *').count(), 0);
       await row.locator('button').click();
-      await console.waitForFunction(() => document.querySelector('#inbox')?.textContent?.includes('handled'));
+      await row.getByRole('button', { name: 'Open again' }).waitFor();
       assert.ok((await since(before))[0].handled_ms);
-      await page.uncheck('#escalate');
+      await page.check('#private');
       await page.fill('#text', 'why was I charged twice?');
       await page.press('#text', 'Enter');
-      await page.waitForFunction(() => document.querySelector('#result-text')?.textContent?.startsWith('why was'));
+      await page.waitForFunction(() => document.querySelector('#result[data-phase="sent"] #result-text')?.textContent?.startsWith('why was'));
       await page.waitForTimeout(500);
       assert.equal((await since(before)).length, 1, 'off again');
       assert.deepEqual([await page.title(), await console.title()], ['RelayOps Intent', 'RelayOps Inbox']);
       assert.deepEqual(complaints, []);
     },
     undefined,
-    { keepModel: true },
+    { keepModel: true, isPrivate: false },
   );
 });
 

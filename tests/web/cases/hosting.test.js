@@ -90,7 +90,7 @@ test('nginx with the project’s configuration serves the page isolated, and the
   const browser = await launch();
   const proxy = await startNginx(nginx, server.origin);
   try {
-    for (const path of ['/', '/pkg/index.js', '/pkg/wasm/simd128/relayops_intent_bg.wasm', '/style.css']) {
+    for (const path of ['/', '/pkg/index.js', '/pkg/wasm/simd128/relayops_intent_bg.wasm', '/style.css', '/data/adversarial.jsonl']) {
       const [ours, theirs] = await Promise.all([fetch(server.origin + path), fetch(proxy.origin + path)]);
       assert.deepEqual(pageHeaders(theirs.headers), pageHeaders(ours.headers), path);
       assert.deepEqual(Buffer.from(await theirs.arrayBuffer()), Buffer.from(await ours.arrayBuffer()), path);

@@ -221,6 +221,7 @@ test('info says what is loaded and how it runs', async () => {
     });
     assert.equal(info.architecture, 'qwen2');
     assert.equal(info.labels.length, 6);
+    assert.deepEqual(info.always_escalate, ['billing', 'unknown']);
     // The engine keeps it in 32 bits.
     assert.equal(info.threshold, Math.fround(0.55));
     assert.equal(lowered, 0.1);

@@ -24,7 +24,7 @@ async function loadByFile(page) {
 async function classify(page, text) {
   await page.fill('#text', text);
   await page.press('#text', 'Enter');
-  await page.waitForFunction((expected) => document.querySelector('#result-text')?.textContent === expected, text);
+  await page.waitForFunction((expected) => document.querySelector('#result[data-phase="sent"] #result-text')?.textContent === expected, text);
 }
 
 /** @param {Page} page */
@@ -125,17 +125,25 @@ test('a dropped file loads', async () => {
   });
 });
 
-test('a sample classifies by one click, from the keyboard too', async () => {
-  await web.withPage(async ({ page }) => {
-    await loadByFile(page);
-    const sample = page.locator('#samples button').nth(1);
-    await sample.focus();
-    await page.keyboard.press('Enter');
-    await page.waitForSelector('#result:not([hidden])');
-    assert.equal(await page.textContent('#result-text'), await sample.textContent());
-    checkShown(await shownResult(page));
-    assert.notEqual(await page.textContent('#result-status'), '', 'a screen reader hears the result');
-  });
+test('a sample conversation plays by one click, from the keyboard too', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      await loadByFile(page);
+      const sample = page.locator('#samples .sample', { hasText: 'Internet is down' });
+      await sample.focus();
+      await page.keyboard.press('Enter');
+      await page.waitForFunction(() => document.querySelectorAll('#thread .from-customer').length === 3);
+      const messages = await page.locator('#thread .from-customer .bubble').allTextContents();
+      assert.equal(messages[1], 'my internet is down and every light on the router is red');
+      assert.equal(await page.locator('#thread .from-agent').count(), 3, 'each is answered');
+      await page.waitForFunction((last) => document.querySelector('#result[data-phase="sent"] #result-text')?.textContent === last, messages[2]);
+      checkShown(await shownResult(page));
+      assert.notEqual(await page.textContent('#result-status'), '', 'a screen reader hears the result');
+      assert.equal(await page.inputValue('#text'), '');
+    },
+    undefined,
+    { context: { reducedMotion: 'reduce' } },
+  );
 });
 
 test('markup in a message is shown as text', async () => {
@@ -144,6 +152,8 @@ test('markup in a message is shown as text', async () => {
     const markup = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
     await classify(page, markup);
     assert.equal(await page.locator('#result-text *').count(), 0);
+    assert.equal(await page.locator('#thread .bubble *').count(), 0);
+    assert.equal(await page.locator('#thread .from-customer .bubble').textContent(), markup);
     assert.equal(await page.title(), 'RelayOps Intent');
     assert.deepEqual(complaints, []);
   });
@@ -204,6 +214,10 @@ for (const width of [320, 768, 1440]) {
       await classify(page, 'averyveryverylongwordwithoutanyspace'.repeat(8));
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.equal(overflow, 0);
+      for (const tab of ['batch', 'evaluation']) {
+        await page.click(`#tab-${tab}`);
+        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0, tab);
+      }
     });
   });
 }

@@ -29,11 +29,11 @@ test('after loading, classifying sends nothing', async () => {
     for (const message of messages) {
       await page.fill('#text', message);
       await page.click('#classify');
-      await page.waitForFunction((text) => document.querySelector('#result-text')?.textContent === text, message);
+      await page.waitForFunction((text) => document.querySelector('#result[data-phase="sent"] #result-text')?.textContent === text, message);
     }
     await page.fill('#text', 'x'.repeat(2001));
     await page.click('#classify');
-    await page.waitForFunction(() => document.querySelector('#reason')?.textContent?.includes('too long'));
+    await page.waitForFunction(() => document.querySelector('#result[data-phase="sent"] #reason')?.textContent?.includes('too long'));
     await page.fill('#text', ' ');
     await page.click('#classify');
     await page.waitForSelector('#result-error:not([hidden])');
@@ -41,6 +41,8 @@ test('after loading, classifying sends nothing', async () => {
     // Anything sent late would be sent by now.
     await page.waitForTimeout(500);
     assert.deepEqual(requests.slice(loaded), []);
+    assert.equal(await page.textContent('#count-messages'), String(messages.length + 1));
+    assert.equal(await page.textContent('#count-bytes'), '0 bytes');
     assert.deepEqual(complaints, []);
   });
 });

@@ -22,15 +22,17 @@ const MODELS = [
   { name: '1.5B', file: 'qwen2.5-coder-1.5b-instruct-q4_k_m.gguf', count: 5 },
 ];
 /**
- * The two builds add floats in another order, which tips some of the 8-bit roundings of activations; through 24
- * layers that moves a probability about as much as the rounding itself does (`bench --flips`).
+ * Of probabilities. Every build multiplies the same integers and adds floats in the same order; only the last softmax's
+ * functions differ.
  */
-const TOLERANCE = 0.1;
+const TOLERANCE = 1e-5;
+/** Least change of a probability that an adapter has to bring about. */
+const CHANGE = 0.1;
 /** Most memory that loading and classifying may take, as a multiple of the file. */
 const MEMORY_FACTOR = 1.3;
 const LOAD_MS = 300_000;
 
-/** An adapter of the 0.5B, a folder beside the models. */
+/** The adapter of the 0.5B that ships. */
 const ADAPTER = 'qwen2.5-0.5b-lora';
 
 for (const model of MODELS) {
@@ -47,10 +49,10 @@ for (const model of MODELS) {
 }
 
 const ADAPTER_TEST = 'the real 0.5B takes an adapter and gives it back in Chromium';
-if (FOLDER !== '' && existsSync(join(FOLDER, MODELS[0].file)) && existsSync(join(FOLDER, ADAPTER, 'intent.json'))) {
+if (FOLDER !== '' && existsSync(join(FOLDER, MODELS[0].file))) {
   withAdapter(MODELS[0].file);
 } else {
-  const reason = FOLDER === '' ? 'RELAYOPS_TEST_MODELS is not set' : `RELAYOPS_TEST_MODELS has no ${MODELS[0].file} with ${ADAPTER}/`;
+  const reason = FOLDER === '' ? 'RELAYOPS_TEST_MODELS is not set' : `RELAYOPS_TEST_MODELS has no ${MODELS[0].file}`;
   test(ADAPTER_TEST, (context) => notRun(context, reason));
 }
 
@@ -134,7 +136,7 @@ function withModel({ file, count }, names) {
       for (const [index, text] of texts.entries()) {
         await page.fill('#text', text);
         await page.click('#classify');
-        await page.waitForFunction((text) => document.querySelector('#result-text')?.textContent === text, text);
+        await page.waitForFunction((text) => document.querySelector('#result[data-phase="sent"] #result-text')?.textContent === text, text);
         assert.equal(await page.textContent('#json'), expected[index].json, text);
       }
       assert.deepEqual(complaints, []);
@@ -145,7 +147,7 @@ function withModel({ file, count }, names) {
 /** @param {string} file */
 function withAdapter(file) {
   const web = suite({ models: FOLDER });
-  const [path, adapter] = [join(FOLDER, file), join(FOLDER, ADAPTER)];
+  const [path, adapter] = [join(FOLDER, file), join(ROOT, 'models', ADAPTER)];
   /** @type {string[]} */
   const texts = JSON.parse(readFileSync(join(ROOT, 'tests/fixtures/messages20.json'), 'utf8')).slice(0, 5);
 
@@ -188,7 +190,7 @@ function withAdapter(file) {
         );
         assert.ok(worst <= TOLERANCE, `probabilities differ by ${worst}`);
         assert.deepEqual(answers[2].map((result) => result.probabilities), answers[0].map((result) => result.probabilities));
-        assert.ok(answers[1].some((result, index) => distance(result.probabilities, answers[0][index].probabilities) > TOLERANCE));
+        assert.ok(answers[1].some((result, index) => distance(result.probabilities, answers[0][index].probabilities) > CHANGE));
         assert.equal(requests.filter((url) => url.endsWith(file)).length, 1, 'the base is fetched once');
         assert.deepEqual(complaints, []);
       },

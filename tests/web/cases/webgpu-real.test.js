@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { distance } from '../lib/adapters.js';
+import { gpuTest } from '../lib/gpu-test.js';
 import { notRun } from '../lib/not-run.js';
 import { ROOT } from '../lib/paths.js';
 import { suite } from '../lib/suite.js';
@@ -25,7 +26,7 @@ if (FOLDER === '' || !existsSync(join(FOLDER, FILE))) {
   const web = suite({ models: FOLDER, gpu: true });
   /** @type {string[]} */
   const texts = JSON.parse(readFileSync(join(ROOT, 'tests/fixtures/messages20.json'), 'utf8'));
-  test(NAME, { timeout: LIMIT_MS }, async () => {
+  gpuTest(NAME, async () => {
     await web.withPage(async ({ page, complaints }) => {
       /** @param {'cpu' | 'webgpu'} backend */
       const ask = (backend) =>
@@ -60,5 +61,5 @@ if (FOLDER === '' || !existsSync(join(FOLDER, FILE))) {
       assert.ok(worst <= TOLERANCE, `probabilities differ by ${worst}`);
       assert.deepEqual(complaints, []);
     });
-  });
+  }, { timeout: LIMIT_MS });
 }

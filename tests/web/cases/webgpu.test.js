@@ -4,16 +4,17 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { before } from 'node:test';
 import { TEXTS, distance, makeAdapters, native, offer } from '../lib/adapters.js';
 import { change } from '../lib/change.js';
 import { ROOT, binary } from '../lib/paths.js';
+import { gpuTest as test } from '../lib/gpu-test.js';
 import { suite } from '../lib/suite.js';
 
 /** @typedef {import('../lib/browser.js').BrowserContext} BrowserContext */
 /** @typedef {import('../lib/browser.js').Page} Page */
 /** @typedef {import('/pkg/index.js').LoadOptions} LoadOptions */
-/** @typedef {Pick<LoadOptions, 'backend'> & { pack?: string }} Options */
+/** @typedef {Pick<LoadOptions, 'backend'> & { pack?: string, adapter?: string }} Options */
 
 const web = suite({ gpu: true });
 const without = suite();
@@ -24,6 +25,8 @@ const MESSAGES = JSON.parse(readFileSync(join(ROOT, 'tests/fixtures/messages20.j
 const TOLERANCE = 0.1;
 /** The same for trained weights. */
 const TRAINED_TOLERANCE = 0.03;
+/** The reason where a model has no golden answers. */
+const UNCHECKED = 'WebGPU runs, but nothing checks its answers: a pack brings golden answers, and an adapter with intent.json; a model file has none';
 /** Asked to have the device taken away, where `withLosses` is in force. */
 const LOSE = 'lose the device now';
 
@@ -113,25 +116,31 @@ test('Qwen2 answers on the GPU as on the CPU: a file, a pack, with token confide
         const gpu = await ask(page, { pack, backend: 'webgpu' });
         const cpu = await ask(page, { pack });
         assert.equal(gpu.info.backend, 'webgpu');
-        assert.equal(gpu.info.reason, pack.endsWith('/') ? null : 'WebGPU is not checked: a model file brings no golden answers, a pack does');
+        assert.equal(gpu.info.reason, pack.endsWith('/') ? null : UNCHECKED);
         assert.deepEqual([gpu.info.parameters, gpu.info.weight_bytes], [cpu.info.parameters, cpu.info.weight_bytes]);
         for (const [index, { probabilities }] of gpu.results.entries()) {
           const off = distance(probabilities, cpu.results[index].probabilities);
           assert.ok(off <= TOLERANCE, `${pack}: ${MESSAGES[index]}: off by ${off}`);
         }
       }
-      const { full, typed, plain } = await page.evaluate(async () => {
+      const { full, typed, plain, single, batch } = await page.evaluate(async () => {
         const { IntentClassifier } = await import('/pkg/index.js');
         const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', backend: 'webgpu' });
         const full = await classifier.classify('my internet is down', { tokenConfidence: true });
+        const batch = await classifier.classifyBatch(['my internet is down', ' ', 'hello there']);
+        const single = await classifier.classify('hello there');
         const session = classifier.session();
         const superseded = session.update('my inter').catch((error) => error.code);
         const typed = await session.update('my internet is down');
         const plain = await session.submit('my internet is down');
         classifier.dispose();
-        return { full, typed: { ...typed, superseded: await superseded }, plain };
+        return { full, typed: { ...typed, superseded: await superseded }, plain, single, batch };
       });
       assert.ok(full.token_confidence !== undefined && full.token_confidence > 0 && full.token_confidence < 1);
+      assert.deepEqual(batch.map(({ status }) => status), ['fulfilled', 'rejected', 'fulfilled']);
+      for (const [outcome, { probabilities }] of /** @type {const} */ ([[batch[0], plain], [batch[2], single]])) {
+        assert.ok(outcome.status === 'fulfilled' && distance(outcome.value.probabilities, probabilities) < 1e-5);
+      }
       assert.equal(typed.superseded, 'superseded');
       assert.ok(distance(typed.probabilities, plain.probabilities) < 1e-5);
       assert.ok(distance(full.probabilities, plain.probabilities) < 1e-5);
@@ -157,18 +166,67 @@ test('where there is no adapter, or only one in software, the CPU computes', asy
   );
 });
 
-test('auto takes a GPU in hardware for a pack of one’s own', async () => {
+/** What happens in the Worker before anything else, and the reason that it gives. @type {[string, string, RegExp][]} */
+const FAULTS = [
+  ['a Worker without WebGPU', "Object.defineProperty(navigator, 'gpu', { value: undefined });", /^no WebGPU: this browser has none in Workers/],
+  ['an adapter that the browser blocks', 'GPU.prototype.requestAdapter = async () => null;', /^no WebGPU: the browser has no adapter/],
+  ['an adapter that gives no device', "GPUAdapter.prototype.requestDevice = async () => { throw new DOMException('refused', 'OperationError'); };", /^no WebGPU: .*no device/],
+  [
+    'memory that runs out',
+    `const create = GPUDevice.prototype.createBuffer;
+     let buffers = 0;
+     GPUDevice.prototype.createBuffer = function (descriptor) {
+       buffers += 1;
+       const error = new GPUUncapturedErrorEvent('uncapturederror', { error: new GPUOutOfMemoryError('no room'), cancelable: true });
+       if (buffers === 8) queueMicrotask(() => this.dispatchEvent(error));
+       return create.call(this, descriptor);
+     };`,
+    /^no WebGPU: .*out.of.memory/,
+  ],
+];
+
+for (const [name, fault, reason] of FAULTS) {
+  test(`${name} leaves the work to the CPU, and says so`, async () => {
+    await web.withPage(
+      async ({ page }) => {
+        const { info, results } = await ask(page, { pack: '/tiny-pack/', backend: 'webgpu' }, ['my internet is down']);
+        assert.match(info.backend, /^cpu-/);
+        assert.equal(info.gpu, null);
+        assert.match(info.reason ?? '', reason);
+        assert.notEqual(results[0].confidence, null);
+      },
+      async (context) => {
+        await servePack(context);
+        await change(context, '**/pkg/worker.js', 'const engine = new Engine(', `${fault}\nconst engine = new Engine(`);
+      },
+    );
+  });
+}
+
+test('auto takes a GPU in hardware for what has golden answers', async () => {
+  const { folder, tiny } = web.models();
+  const folders = makeAdapters(join(folder, 'adapters'), tiny);
   await web.withPage(
     async ({ page }) => {
       const own = await ask(page, { pack: '/tiny-pack/', backend: 'auto' }, []);
-      assert.equal(own.info.backend, 'webgpu');
-      for (const pack of [undefined, '/models/tiny.gguf']) {
-        const other = await ask(page, { ...(pack && { pack }), backend: 'auto' }, []);
-        assert.match(other.info.backend, /^cpu-/);
+      assert.deepEqual([own.info.backend, own.info.reason], ['webgpu', null]);
+      const adapted = await ask(page, { pack: '/models/tiny.gguf', adapter: '/adapters/first/', backend: 'auto' }, []);
+      assert.deepEqual([adapted.info.backend, adapted.info.reason], ['webgpu', null]);
+      /** @type {[Partial<Options>, RegExp][]} */
+      const others = [
+        [{}, /small enough for the CPU/],
+        [{ pack: '/models/tiny.gguf' }, /nothing checks its answers/],
+        [{ pack: '/models/tiny.gguf', adapter: '/adapters/elsewhere/' }, /nothing checks its answers/],
+      ];
+      for (const [options, reason] of others) {
+        const { info } = await ask(page, { ...options, backend: 'auto' }, []);
+        assert.match(info.backend, /^cpu-/);
+        assert.match(info.reason ?? '', reason);
       }
     },
     async (context) => {
       await servePack(context);
+      await offer(context, folders);
       // As if the software were hardware.
       await change(context, '**/pkg/engine/gpu.js', '(isFallbackAdapter ?? adapter.isFallbackAdapter) === true', 'false');
     },
@@ -225,8 +283,10 @@ test('adapters swap on the GPU, prove themselves there and survive the loss of t
 
 test('a GPU that does not answer as the pack says is refused', async () => {
   await web.withPage(
-    async ({ page }) => {
+    async ({ page, requests }) => {
       const { info, results, phases } = await ask(page, { pack: '/tiny-pack/', backend: 'webgpu' }, ['my internet is down']);
+      // The CPU's come from the cache.
+      assert.equal(requests.filter((url) => /tiny-pack\/.*\.gguf/.test(url)).length, 1);
       assert.match(info.backend, /^cpu-/);
       assert.match(info.reason ?? '', /^no WebGPU: pack tiny: webgpu does not answer as it must: a log-probability off by/);
       assert.match(results[0].backend, /^cpu-/);
@@ -303,7 +363,7 @@ test('on the CPU nothing of WebGPU is touched', async () => {
       assert.deepEqual(complaints, []);
     },
     (context) =>
-      change(context, '**/pkg/worker.js', 'const engine = new Engine();', "Object.defineProperty(navigator, 'gpu', { get: () => console.error('WebGPU was touched') });\nconst engine = new Engine();"),
+      change(context, '**/pkg/worker.js', 'const engine = new Engine(', "Object.defineProperty(navigator, 'gpu', { get: () => console.error('WebGPU was touched') });\nconst engine = new Engine("),
   );
 });
 

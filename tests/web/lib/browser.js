@@ -38,22 +38,31 @@ export function launch({ gpu = false } = {}) {
  */
 
 /**
+ * @typedef {object} VisitOptions
+ * @property {boolean} [keepModel] Leaves the page as it started.
+ * @property {boolean} [isPrivate] Whether its privacy switch is on; it is if omitted.
+ * @property {import('playwright-core').BrowserContextOptions} [context]
+ */
+
+/**
  * Opens the page in a fresh context, waits for all that it fetches and starts by itself, and
- * lets go of the model that it started with.
+ * lets go of the model that it started with. Unless told otherwise its privacy switch is on, so that
+ * no request of its own comes among those that a test counts.
  *
  * @param {Browser} browser
  * @param {string} origin
  * @param {(context: BrowserContext) => Promise<unknown>} [prepare] Before the page opens.
- * @param {{ keepModel?: boolean }} [options] `keepModel` leaves the page as it started.
+ * @param {VisitOptions} [options]
  * @returns {Promise<Visit>}
  */
-export async function visit(browser, origin, prepare, { keepModel = false } = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+export async function visit(browser, origin, prepare, { keepModel = false, isPrivate = true, context: given } = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...given });
   /** @type {Visit['requests']} */
   const requests = [];
   context.on('request', (request) => requests.push(request.url()));
   const complaints = complaintsOf(context);
   await context.addInitScript(installHelpers);
+  if (isPrivate) await context.addInitScript(turnPrivate);
   await prepare?.(context);
   const page = await context.newPage();
   await Promise.all([page.waitForResponse('**/models/index.json'), page.goto(`${origin}/`)]);
@@ -90,6 +99,15 @@ export function installHelpers() {
       (value) => ({ value, code: 'fulfilled', message: '', name: '' }),
       (error) => ({ value: undefined, code: String(error?.code), message: String(error?.message), name: String(error?.name) }),
     );
+}
+
+/** Runs in the page before its own scripts: as if somebody had turned the switch on before. */
+function turnPrivate() {
+  try {
+    localStorage.setItem('relayops-private', 'on');
+  } catch {
+    // A page without an origin has no storage.
+  }
 }
 
 /**

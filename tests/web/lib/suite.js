@@ -43,7 +43,7 @@ export function suite({ models: folder, args, gpu } = {}) {
      *
      * @param {(visit: Visit) => Promise<void>} body
      * @param {(context: import('./browser.js').BrowserContext) => Promise<unknown>} [prepare]
-     * @param {{ keepModel?: boolean }} [options]
+     * @param {import('./browser.js').VisitOptions} [options]
      */
     async withPage(body, prepare, options) {
       const opened = await visit(defined(browser), defined(server).origin, prepare, options);

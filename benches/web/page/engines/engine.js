@@ -21,9 +21,10 @@
  */
 
 /**
- * Which engine to load. `pack` is the address of a model for ours; without it, the package's own.
+ * Which engine to load. `pack` is the address of a model for ours; without it, the package's own. `base` is that of the
+ * package's modules.
  *
- * @typedef {{ kind: 'ours', pack?: string, threads: number } | { kind: 'ort', precision: 'fp32' | 'int8', threads: number }} EngineChoice
+ * @typedef {{ kind: 'ours', base: string, pack?: string, threads: number } | { kind: 'ort', precision: 'fp32' | 'int8', threads: number }} EngineChoice
  */
 
 export {};

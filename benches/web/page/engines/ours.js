@@ -12,11 +12,13 @@ import { IntentClassifier } from '/pkg/index.js';
  * @param {string} [pack] Address of a model; without it the package loads its own, the compact one.
  * @param {LoadOptions['threads']} [threads]
  * @param {LoadOptions['onProgress']} [onProgress]
+ * @param {string} [base] Address of the package's modules, where they are not the plain ones.
  * @returns {Promise<import('./engine.js').Engine>}
  */
-export async function loadOurs(pack, threads, onProgress) {
+export async function loadOurs(pack, threads, onProgress, base) {
+  const Classifier = base === undefined ? IntentClassifier : (await importPackage(base)).IntentClassifier;
   const options = /** @type {LoadOptions} */ ({ threads, onProgress, ...(pack !== undefined && { pack }) });
-  const classifier = await IntentClassifier.load(options);
+  const classifier = await Classifier.load(options);
   return {
     classify: async (text) => {
       const { intent, ms } = await classifier.classify(text);
@@ -24,4 +26,12 @@ export async function loadOurs(pack, threads, onProgress) {
     },
     about: async () => ({ ...(await classifier.info()) }),
   };
+}
+
+/**
+ * @param {string} base Address of the package's modules.
+ * @returns {Promise<typeof import('/pkg/index.js')>}
+ */
+export function importPackage(base) {
+  return import(`${base}/index.js`);
 }

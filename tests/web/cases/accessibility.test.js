@@ -1,0 +1,92 @@
+/** axe-core on every tab and state of the page, light and dark, narrow and wide; and the tabs by keyboard. */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+import { UNLIMITED } from '../lib/escalation.js';
+import { batch, evaluate, send, waitForInbox } from '../lib/page.js';
+import { suite } from '../lib/suite.js';
+
+const web = suite({ args: UNLIMITED });
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/**
+ * @param {import('../lib/browser.js').Page} page
+ * @param {string} state
+ */
+async function check(page, state) {
+  // Not as an element, which the page's policy would refuse.
+  await page.evaluate(AXE);
+  const { violations, passes } = await page.evaluate(async () => {
+    const { axe } = /** @type {{ axe: typeof import('axe-core') }} */ (/** @type {unknown} */ (window));
+    const found = await axe.run(document, { resultTypes: ['violations'] });
+    const brief = found.violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`) }));
+    return { violations: brief, passes: found.passes.length };
+  });
+  assert.ok(passes > 10, 'axe has looked');
+  const grave = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+  assert.deepEqual(grave, [], `${state}: ${JSON.stringify(grave, null, 1)}`);
+  for (const { id, impact } of violations) console.log(`axe, ${state}: ${id} (${impact})`);
+}
+
+for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
+  for (const width of [390, 1440]) {
+    test(`no serious or critical finding of axe-core, ${colorScheme}, ${width} pixels wide`, { timeout: 600_000 }, async () => {
+      await web.withPage(
+        async ({ page, context }) => {
+          const state = (/** @type {string} */ name) => `${name}, ${colorScheme}, ${width}`;
+          await waitForInbox(page);
+          await check(page, state('live, empty'));
+          await send(page, 'hello there');
+          await send(page, 'why was I charged twice?');
+          await page.locator('#inbox blockquote').first().waitFor();
+          await page.click('#console summary, .console summary');
+          await check(page, state('live, with messages'));
+          await page.click('#change');
+          await page.waitForSelector('#offered:not([hidden])');
+          await check(page, state('choice of models'));
+          await page.click('#change');
+          await page.check('#private');
+          await check(page, state('private'));
+          await page.click('#tab-batch');
+          await check(page, state('batch, empty'));
+          await batch(page, 'rows.csv', 'text\nhello there\nwhy was I charged twice?\n""\n');
+          await check(page, state('batch, results'));
+          await evaluate(page);
+          for (const summary of await page.locator('#evaluation details summary').all()) await summary.click();
+          await check(page, state('evaluation, results'));
+          const inbox = await context.newPage();
+          await inbox.goto(`${web.origin()}/inbox.html`);
+          await inbox.locator('#inbox blockquote').first().waitFor();
+          await check(inbox, state('inbox'));
+        },
+        undefined,
+        { keepModel: true, isPrivate: false, context: { colorScheme, viewport: { width, height: 900 } } },
+      );
+    });
+  }
+}
+
+test('tabs follow the arrows, a reload keeps which one is open, and an address may name one', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      await page.focus('#tab-live');
+      await page.keyboard.press('ArrowRight');
+      assert.equal(await page.evaluate(() => document.activeElement?.id), 'tab-batch');
+      assert.ok(await page.isVisible('#batch'));
+      await page.keyboard.press('End');
+      assert.ok(await page.isVisible('#evaluation'));
+      await page.reload();
+      assert.ok(await page.isVisible('#evaluation'));
+      await page.focus('#tab-evaluation');
+      await page.keyboard.press('ArrowRight');
+      assert.ok(await page.isVisible('#live'));
+      await page.goto('about:blank');
+      await page.goto(`${web.origin()}/#batch`);
+      assert.ok(await page.isVisible('#batch'));
+    },
+    undefined,
+    { keepModel: true },
+  );
+});

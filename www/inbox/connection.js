@@ -1,0 +1,162 @@
+/** The inbox of the server: its newest messages, and what happens to it from then on. */
+
+import { EventParser } from './sse.js';
+
+/** Where it is. */
+export const INBOX = '/api/escalations';
+
+/** How long to wait before connecting again, in milliseconds. */
+const RETRY_MS = 2_000;
+
+/**
+ * @typedef {object} Item
+ * @property {number} id
+ * @property {number} received_ms
+ * @property {string} text
+ * @property {string} intent
+ * @property {string} reason
+ * @property {number | null} confidence
+ * @property {Record<string, number> | null} probabilities
+ * @property {string[]} redactions
+ * @property {number | null} handled_ms
+ * @property {string | null} corrected_intent
+ */
+
+/** @typedef {{ items: Item[], next: number | null }} Page */
+
+/** @typedef {'off' | 'connecting' | 'live' | 'token' | 'absent'} State */
+
+/**
+ * @typedef {object} Events
+ * @property {(state: State) => void} onState
+ * @property {(page: Page) => void} onPage The newest messages: what was shown before may be out of date.
+ * @property {(item: Item) => void} onItem A new or a changed message.
+ */
+
+/** A refusal that waiting does not mend. */
+class Refused extends Error {
+  /** @param {State} state */
+  constructor(state) {
+    super(state);
+    this.state = state;
+  }
+}
+
+export class InboxConnection {
+  #events;
+  #token = '';
+  /** @type {AbortController | null} */
+  #open = null;
+
+  /** @param {Events} events */
+  constructor(events) {
+    this.#events = events;
+  }
+
+  /** What the server asks for, or nothing. */
+  get token() {
+    return this.#token;
+  }
+
+  /** @param {string} token */
+  set token(token) {
+    this.#token = token;
+  }
+
+  /** Connects, and again whenever the connection breaks. */
+  connect() {
+    this.disconnect();
+    this.#open = new AbortController();
+    void this.#run(this.#open.signal);
+  }
+
+  /** Ends the connection: no request is made from now on. */
+  disconnect() {
+    this.#open?.abort();
+    this.#open = null;
+    this.#events.onState('off');
+  }
+
+  /**
+   * @param {number} before
+   * @returns {Promise<Page>} The messages older than that.
+   */
+  async older(before) {
+    return this.#page(`?before=${before}`);
+  }
+
+  /**
+   * @param {number} id
+   * @param {{ handled?: boolean, corrected_intent?: string | null }} change
+   */
+  async change(id, change) {
+    const response = await this.#fetch(`/${id}`, { method: 'PATCH', body: JSON.stringify(change), headers: { 'content-type': 'application/json' } });
+    this.#events.onItem(await response.json());
+  }
+
+  /** @param {AbortSignal} signal */
+  async #run(signal) {
+    this.#events.onState('connecting');
+    while (!signal.aborted) {
+      try {
+        const page = await this.#page('', signal);
+        this.#events.onPage(page);
+        await this.#follow(page.items[0]?.id ?? 0, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof Refused) return this.#events.onState(error.state);
+      }
+      if (!signal.aborted) this.#events.onState('connecting');
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+
+  /**
+   * Reads the stream until it ends.
+   *
+   * @param {number} after
+   * @param {AbortSignal} signal
+   */
+  async #follow(after, signal) {
+    const response = await this.#fetch(`/stream?after=${after}`, { signal });
+    const reader = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
+    const parser = new EventParser();
+    this.#events.onState('live');
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      for (const { type, data } of parser.push(value)) {
+        // What was missed is not known: from the beginning again.
+        if (type === 'reset') return;
+        this.#events.onItem(JSON.parse(data));
+      }
+    }
+  }
+
+  /**
+   * @param {string} query
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Page>}
+   */
+  async #page(query, signal) {
+    const response = await this.#fetch(query, { signal });
+    const page = await response.json().catch(() => null);
+    // A host of files may answer every address with a page.
+    if (!Array.isArray(page?.items)) throw new Refused('absent');
+    return page;
+  }
+
+  /**
+   * @param {string} path
+   * @param {RequestInit} init
+   */
+  async #fetch(path, init) {
+    const headers = new Headers(init.headers);
+    if (this.#token !== '') headers.set('authorization', `Bearer ${this.#token}`);
+    const response = await fetch(INBOX + path, { ...init, headers, cache: 'no-store' });
+    if (response.status === 401 || response.status === 403) throw new Refused('token');
+    if (response.status === 404 || response.status === 405) throw new Refused('absent');
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    return response;
+  }
+}

@@ -1,0 +1,142 @@
+/** The switch that keeps everything in this tab, the count that shows it, and what waits to be sent. */
+
+import { element } from '../ui/dom.js';
+import { whole } from '../ui/format.js';
+import { INBOX } from '../inbox/connection.js';
+import { RequestWatch } from './request-watch.js';
+
+/** @typedef {import('/pkg/index.js').IntentClassifier} IntentClassifier */
+/** @typedef {import('/pkg/index.js').OutboxItem} OutboxItem */
+/** @typedef {import('../inbox/inbox-view.js').InboxView} InboxView */
+
+/** Where the choice is remembered: who turned the switch on wants it on next time. */
+const KEY = 'relayops-private';
+
+/** Longest that a model waits to know whether there is an inbox, in milliseconds; then it is taken to be there. */
+const KNOWN_MS = 2_000;
+
+const NOTES = {
+  on: 'The model goes on answering. What escalates is shown here, and sent to nobody.',
+  off: 'What escalates is redacted and sent to the server’s inbox. Everything else stays in this tab.',
+  absent: 'The model runs in this tab. The host of this page has no inbox, so nothing is sent.',
+};
+
+export class PrivacySwitch {
+  #switch = element('private', HTMLInputElement);
+  #box = element('privacy-box', HTMLElement);
+  #watch = new RequestWatch((paths) => this.#showRequests(paths));
+  #inbox;
+  #onDelivery;
+  #absent = false;
+  #token = '';
+  /** @type {() => void} */
+  #tellKnown = () => undefined;
+  /** Settles when it is known whether there is an inbox. @type {Promise<void>} */
+  #known = new Promise((resolve) => (this.#tellKnown = resolve));
+  /** @type {IntentClassifier | null} */
+  #classifier = null;
+
+  /**
+   * @param {InboxView} inbox
+   * @param {(item: OutboxItem) => void} onDelivery What became of an escalated message.
+   */
+  constructor(inbox, onDelivery) {
+    this.#inbox = inbox;
+    this.#onDelivery = onDelivery;
+    this.#switch.checked = remembered() === 'on';
+    this.#switch.addEventListener('change', () => {
+      remember(this.#switch.checked ? 'on' : 'off');
+      this.#connect();
+      void this.#apply();
+    });
+    this.#connect();
+  }
+
+  /**
+   * @param {IntentClassifier | null} classifier
+   * @returns {Promise<boolean>} Settles when the classifier knows what it may send; whether it is still the one in use.
+   */
+  async use(classifier) {
+    this.#classifier = classifier;
+    if (classifier && !this.#switch.checked) await Promise.race([this.#known, new Promise((resolve) => setTimeout(resolve, KNOWN_MS))]);
+    await this.#apply();
+    return this.#classifier === classifier;
+  }
+
+  /** @param {import('../inbox/connection.js').State} state Of the connection to the inbox. */
+  inboxIs(state) {
+    if (state !== 'off' && state !== 'connecting') this.#tellKnown();
+    if (state !== 'live' && state !== 'absent') return;
+    const [absent, token] = [state === 'absent', this.#inbox.token];
+    if (absent === this.#absent && token === this.#token) return;
+    [this.#absent, this.#token] = [absent, token];
+    void this.#apply();
+  }
+
+  #connect() {
+    if (this.#switch.checked) {
+      this.#inbox.disconnect();
+      this.#watch.start();
+    } else {
+      this.#watch.stop();
+      this.#inbox.connect();
+    }
+  }
+
+  async #apply() {
+    const on = this.#switch.checked;
+    this.#box.classList.toggle('is-on', on);
+    element('privacy-note', HTMLElement).textContent = NOTES[on ? 'on' : this.#absent ? 'absent' : 'off'];
+    element('privacy-count', HTMLElement).hidden = !on;
+    const classifier = this.#classifier;
+    if (!classifier) return;
+    const token = this.#token === '' ? undefined : this.#token;
+    await classifier.setEscalation(on || this.#absent ? 'off' : { url: INBOX, token }).catch(() => undefined);
+    this.#follow(classifier);
+  }
+
+  /** @param {IntentClassifier} classifier */
+  #follow(classifier) {
+    const { outbox } = classifier;
+    const line = element('outbox', HTMLElement);
+    line.textContent = '';
+    if (!outbox) return;
+    const show = async () => {
+      const { queued, sent, failed } = await outbox.counts();
+      if (outbox === this.#classifier?.outbox) line.textContent = `${queued} queued, ${sent} sent, ${failed} failed`;
+    };
+    for (const state of ['queued', 'sent', 'failed']) {
+      outbox.addEventListener(state, (event) => {
+        this.#onDelivery(/** @type {CustomEvent<OutboxItem>} */ (event).detail);
+        void show();
+      });
+    }
+    void show();
+  }
+
+  /** @param {string[]} paths */
+  #showRequests(paths) {
+    element('request-count', HTMLElement).textContent = whole(paths.length);
+    element('request-words', HTMLElement).textContent = paths.length === 1 ? 'request of this page since.' : 'requests of this page since.';
+    // Which ones they were, so that nobody has to take our word for what they carried.
+    element('request-paths', HTMLElement).textContent = paths.length === 0 ? '' : `The latest: ${paths.slice(-3).join(', ')}`;
+  }
+}
+
+/** @returns {string | null} */
+function remembered() {
+  try {
+    return localStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} value */
+function remember(value) {
+  try {
+    localStorage.setItem(KEY, value);
+  } catch {
+    // Forbidden: the choice holds for this visit.
+  }
+}
