@@ -54,9 +54,9 @@
 
 /**
  * What to compute with: `cpu`, WebAssembly; `webgpu`, any GPU that the browser offers, one in software
- * too; or `auto`, a GPU in hardware for a pack from an address, whose golden answers prove it right, and
- * the CPU for everything else. Where the GPU can't be used, or its answers are not those of the pack,
- * the CPU computes and `info().reason` says why.
+ * too; or `auto`, a GPU in hardware for a pack from an address or beside an adapter with `intent.json`,
+ * whose golden answers check it, and the CPU for everything else. Where the GPU can't be used, or its
+ * answers are not those of the pack, the CPU computes and `info().reason` says why.
  *
  * @typedef {'auto' | 'cpu' | 'webgpu'} Backend
  */

@@ -270,6 +270,7 @@ fn done(cascade: &mut Cascade, text: &str, goal: Goal) -> Option<Classification>
     loop {
         match step {
             TypingStep::Running => step = cascade.advance().unwrap(),
+            TypingStep::Waiting(_) => panic!("the CPU keeps nobody waiting"),
             TypingStep::Held => return None,
             TypingStep::Done(result) => return Some(*result),
         }

@@ -252,7 +252,10 @@ impl<B: Backend> Loader<B> {
         let mut counts = self.counts;
         gguf.tensors.values().for_each(|tensor| counts.add(tensor));
         let Self { backend, config, early, .. } = self;
-        Ok((architecture, Parts { weights: Weights { gguf, early }, counts, stage, identity, backend, config }))
+        Ok((
+            architecture,
+            Parts { weights: Weights { gguf, early }, counts, stage, identity, backend, config },
+        ))
     }
 }
 

@@ -29,7 +29,8 @@ fn gpu(test: &str) -> Option<Gpu> {
     }
     let gpu = GPU.get_or_init(|| {
         let opened = Gpu::open_within_defaults().now_or_never().expect("natively nothing is waited for");
-        let gpu = opened.unwrap_or_else(|error| panic!("{error}; RELAYOPS_NO_GPU=1 declares that there is no GPU"));
+        let gpu =
+            opened.unwrap_or_else(|error| panic!("{error}; RELAYOPS_NO_GPU=1 declares that there is no GPU"));
         eprintln!("adapter: {}", gpu.adapter());
         gpu
     });

@@ -10,13 +10,16 @@
 //!
 //! | operation | arithmetic | bytes | bound |
 //! |---|---|---|---|
-//! | products | 2 M a weight: 23 GFLOP at M = 32 | 0.63 (Q4_0), 0.75 (Q5_0), 1.13 (Q8_0) a weight: 220 to 400 MB | arithmetic for M above about 16, the weights' bandwidth below |
+//! | products | 2 M a weight: 23 GFLOP at M = 32 | 0.63 (Q4_0), 0.75 (Q5_0), 1.13 (Q8_0) a weight: 220 to 400 MB | arithmetic from M = 6 (Q4_0) or 11 (Q8_0) on where a device computes 20 operations a byte; the weights' bandwidth below |
 //! | attention | 4 x 896 a row and slot | keys and values, 1 KB a slot and layer, once a row and query head, from cache | latency |
 //! | norms, rotation, activation, sums | a few a value | 8 to 12 a value, at most 1.2 MB an operation | latency of the dispatch |
 //!
-//! A product of a tile of 32 x 32 reads each weight once for 32 rows, which is 51 to 93 operations a byte: what a GPU of
-//! 1 TFLOPS and 50 GB/s balances at 20. So a message of M = 32 takes 23 GFLOP divided by what the kernel reaches of the
-//! device's float rate, and no less than some 360 dispatches of a few microseconds each.
+//! A product reads each weight once for 32 rows, which is 57 (Q8_0) to 102 (Q4_0) operations a byte, and a GPU of 1 TFLOPS
+//! and 50 GB/s balances at 20. So a message of M = 32 takes 23 GFLOP divided by what the kernel reaches of the device's float
+//! rate, and no less than 409 dispatches of some microseconds each (17 a layer). These are expectations: no GPU in hardware
+//! has been measured, which the page `www/gpu.html` is for.
+//!
+//! Neither subgroups nor `shader-f16` are used: the drivers that these shaders can be tested on here offer neither natively.
 
 mod device;
 mod pipelines;
