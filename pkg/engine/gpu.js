@@ -27,6 +27,14 @@ import { startGpuWasm } from './wasm.js';
 export const UNPROVEN = 'nothing checks its answers: a pack brings golden answers, and an adapter with intent.json; a model file has none';
 
 /**
+ * @param {import('../protocol.js').StageSource} stage
+ * @returns {boolean} Whether it brings golden answers: without, an adapter is not loaded.
+ */
+export function isProven({ source, adapter }) {
+  return source.kind === 'pack' || adapter !== undefined;
+}
+
+/**
  * Whether a GPU is to compute, and which.
  *
  * @param {import('../api.js').Backend} backend
@@ -38,8 +46,8 @@ export async function chooseGpu(backend, stages) {
   const no = (/** @type {string | null} */ reason) => ({ info: null, reason });
   if (backend === 'cpu') return no(null);
   if (backend === 'auto') {
-    const { source, adapter } = stages[stages.length - 1];
-    if (source.kind !== 'pack' && adapter === undefined) return no(`no WebGPU: ${UNPROVEN}`);
+    const { source } = stages[stages.length - 1];
+    if (!stages.every(isProven)) return no(`no WebGPU: ${UNPROVEN}`);
     if (source.kind === 'pack' && Object.keys(source.files).length > 0) return no('no WebGPU: the package’s own model is small enough for the CPU');
   }
   try {

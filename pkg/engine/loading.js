@@ -5,7 +5,7 @@
  */
 
 import { applyAdapter, openAdapter } from './adapter-source.js';
-import { UNPROVEN, chooseGpu, gpuLoaders, isFaultOfGpu, openGpu, reasonOf } from './gpu.js';
+import { UNPROVEN, chooseGpu, gpuLoaders, isFaultOfGpu, isProven, openGpu, reasonOf } from './gpu.js';
 import { openModel } from './model-source.js';
 import { ProgressReporter, sumOf } from './progress.js';
 import { startWasm } from './wasm.js';
@@ -98,22 +98,17 @@ export async function loadOnCpu(params, feeds, threads, onProgress, why) {
  */
 export async function loadOnGpu(params, feeds, onProgress, info) {
   const progress = new ProgressReporter(onProgress);
-  /** @type {string | null} */
-  let reason = null;
-  const check = (/** @type {boolean} */ isProven) => {
-    if (!isProven && params.backend === 'auto') throw new Error(UNPROVEN);
-    if (!isProven) reason = `WebGPU runs, but ${UNPROVEN}`;
-  };
   const start = async () => {
     const gpu = await openGpu(progress);
     return { gpu, exports: gpu.exports, loaders: gpuLoaders(gpu) };
   };
-  const { started, classifier } = await fill(params, feeds, progress, start, check);
+  const { started, classifier } = await fill(params, feeds, progress, start);
   const { exports, memory, device } = started.gpu;
   const onGpu = { info, device, classifier: /** @type {GpuClassifier} */ (classifier) };
   const result = await answer(onGpu.classifier, WARM_UP, 'score', []);
   const failed = /^error:(.*)/.exec(result?.decision.reason ?? '');
   if (failed) throw new Error(`the first message failed with ${failed[1]}`);
+  const reason = params.stages.every(isProven) ? null : `WebGPU runs, but ${UNPROVEN}`;
   return { exports, memory, classifier, gpu: onGpu, reason };
 }
 
@@ -143,10 +138,9 @@ export async function answer(classifier, text, goal, thresholds) {
  * @param {ChunkFeed[]} feeds
  * @param {ProgressReporter} progress
  * @param {() => Promise<Started>} start
- * @param {(isProven: boolean) => void} [check] Told, before the models' bytes are read, whether all stages have golden answers.
  * @returns {Promise<{ started: Started, classifier: Classifier }>}
  */
-async function fill({ stages, cache }, feeds, progress, start, check) {
+async function fill({ stages, cache }, feeds, progress, start) {
   const caching = cache ? { progress } : null;
   // The first bytes are on their way while the module compiles.
   const [started, ...opened] = await Promise.all([
@@ -161,7 +155,6 @@ async function fill({ stages, cache }, feeds, progress, start, check) {
   const files = [];
   // Before the models, so that their transfers need not wait for the models'.
   for (const adapter of adapters) files.push(await adapter?.read(progress));
-  check?.(stages.every(({ source }, index) => source.kind === 'pack' || Boolean(files[index]?.[0])));
   for (const model of models) await model.receive(progress);
   progress.end();
   const classifier = await progress.step('prepare', async () => {

@@ -216,7 +216,6 @@ test('auto takes a GPU in hardware for what has golden answers', async () => {
       const others = [
         [{}, /small enough for the CPU/],
         [{ pack: '/models/tiny.gguf' }, /nothing checks its answers/],
-        [{ pack: '/models/tiny.gguf', adapter: '/adapters/elsewhere/' }, /nothing checks its answers/],
       ];
       for (const [options, reason] of others) {
         const { info } = await ask(page, { ...options, backend: 'auto' }, []);
