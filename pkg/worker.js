@@ -59,9 +59,8 @@ async function answer(request) {
   const { id } = request;
   switch (request.type) {
     case 'load': {
-      const { stages, threads, cache } = request.params;
-      feeds = stages.map((_, stage) => new ChunkFeed(() => post({ type: 'pull', id, stage })));
-      await engine.load(stages, threads, feeds, cache, (progress) => post({ type: 'progress', id, progress }));
+      feeds = request.params.stages.map((_, stage) => new ChunkFeed((position) => post({ type: 'pull', id, stage, position })));
+      await engine.load(request.params, feeds, (progress) => post({ type: 'progress', id, progress }));
       feeds = [];
       return null;
     }

@@ -25,6 +25,8 @@ export class CachedModel {
   #release;
   /** @type {ProgressReporter} */
   #progress;
+  /** @type {AbortSignal | undefined} */
+  #signal;
   /** Files of which a byte came from the cache. @type {Set<number>} */
   #reused = new Set();
 
@@ -33,12 +35,14 @@ export class CachedModel {
    * @param {Store | null} store
    * @param {() => void} release
    * @param {ProgressReporter} progress
+   * @param {AbortSignal} [signal]
    */
-  constructor(record, store, release, progress) {
+  constructor(record, store, release, progress, signal) {
     this.#record = record;
     this.#store = store;
     this.#release = release;
     this.#progress = progress;
+    this.#signal = signal;
   }
 
   /**
@@ -46,31 +50,32 @@ export class CachedModel {
    *
    * @param {Omit<ModelRecord, 'complete' | 'savedAt'>} wanted
    * @param {ProgressReporter} progress Told what becomes of it.
+   * @param {AbortSignal} [signal] Ends waiting, and transfers, which fail then.
    * @returns {Promise<CachedModel>}
    */
-  static async open(wanted, progress) {
+  static async open(wanted, progress, signal) {
     const record = { ...wanted, complete: false, savedAt: Date.now() };
     let release = () => {};
     try {
       const store = await Store.open(wanted.id);
       let found = await store.record();
       if (!found?.complete) {
-        release = await lock(PREFIX + wanted.id, () => progress.cacheIs('waiting'));
+        release = await lock(PREFIX + wanted.id, () => progress.cacheIs('waiting'), signal);
         found = await store.record();
       }
       if (found?.complete) {
         release();
         progress.cacheIs('reading');
-        return new CachedModel(found, store, () => {}, progress);
+        return new CachedModel(found, store, () => {}, progress, signal);
       }
       await makeRoom(record, store);
       await store.writeRecord(record);
       progress.cacheIs('writing');
-      return new CachedModel(record, store, release, progress);
+      return new CachedModel(record, store, release, progress, signal);
     } catch (error) {
       release();
       progress.cacheIs('memory', describe(error));
-      return new CachedModel(record, null, () => {}, progress);
+      return new CachedModel(record, null, () => {}, progress, signal);
     }
   }
 
@@ -96,7 +101,8 @@ export class CachedModel {
         const response = at === 0 ? opened : null;
         if (response) opened = null;
         const to = await this.#nextKept(file, at / PIECE_BYTES + 1);
-        yield* this.#fetched(file, { url, from: at, to, total, validator: this.#record.validator, opened: response });
+        const { validator } = this.#record;
+        yield* this.#fetched(file, { url, from: at, to, total, validator, opened: response, signal: this.#signal });
         at = to;
       }
     } finally {
@@ -206,7 +212,7 @@ export class CachedModel {
   /**
    * All bytes are there and sound. Older versions from the same address go.
    *
-   * @param {Uint8Array<ArrayBuffer>} [manifest] Of a pack.
+   * @param {Uint8Array<ArrayBuffer>} [manifest] Of a pack or an adapter.
    */
   async commit(manifest) {
     if (!this.#store || this.#record.complete) return;
@@ -226,7 +232,7 @@ export class CachedModel {
     this.#release();
   }
 
-  /** A pack's files have digests in its manifest, which the engine checks; single files have none. */
+  /** Files of a pack or an adapter have digests in its manifest, which are checked; single files have none. */
   #digested() {
     return this.#record.kind === 'gguf';
   }

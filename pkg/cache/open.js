@@ -113,13 +113,13 @@ async function recordOf(url) {
  * @param {string} url
  * @returns {Promise<ModelRecord | null>} Of the complete model from there.
  */
-async function keptOf(url) {
+export async function keptOf(url) {
   const record = await recordOf(url);
   return record?.complete ? record : null;
 }
 
 /** Whether no server answered, or only one that is out of order. @param {unknown} error */
-function isUnreachable(error) {
+export function isUnreachable(error) {
   return error instanceof IntentError && error.code === 'network' && !/: HTTP 4\d\d/.test(error.message);
 }
 

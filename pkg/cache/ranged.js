@@ -29,12 +29,13 @@ export function validatorOf({ headers }) {
  * @param {string} url
  * @param {number} from
  * @param {number} [to] Last byte; all if omitted.
+ * @param {AbortSignal} [signal]
  * @returns {Promise<Response>}
  * @throws {IntentError} `network`
  */
-export function request(url, from, to) {
+export function request(url, from, to, signal) {
   const headers = from === 0 && to === undefined ? undefined : { range: `bytes=${from}-${to ?? ''}` };
-  return fetchOk(url, undefined, { headers, cache: 'no-store' });
+  return fetchOk(url, signal, { headers, cache: 'no-store' });
 }
 
 /**
@@ -45,6 +46,7 @@ export function request(url, from, to) {
  * @property {number} total Bytes of the whole file.
  * @property {string} [validator] Version that it must be of.
  * @property {Response | null} [opened] A response that has begun at `from`.
+ * @property {AbortSignal} [signal] Ends the transfer, which fails then.
  */
 
 /**
@@ -55,13 +57,13 @@ export function request(url, from, to) {
  * @returns {AsyncGenerator<Uint8Array, void>}
  * @throws {IntentError} `network`
  */
-export async function* readRange({ url, from, to, total, validator, opened = null }) {
+export async function* readRange({ url, from, to, total, validator, opened = null, signal }) {
   let at = from;
   let fruitless = 0;
   while (at < to) {
     const before = at;
     try {
-      const response = opened ?? (await requestSame({ url, from: at, to, total, validator }));
+      const response = opened ?? (await requestSame({ url, from: at, to, total, validator, signal }));
       opened = null;
       for await (const chunk of cut(response, url, at, to)) {
         at += chunk.byteLength;
@@ -70,7 +72,7 @@ export async function* readRange({ url, from, to, total, validator, opened = nul
       if (at < to) throw new IntentError('network', `${url}: ended at byte ${at} of ${to}`, { cause: 'the end' });
     } catch (error) {
       fruitless = at === before ? fruitless + 1 : 0;
-      if (fruitless === MAX_FRUITLESS || !isTransport(error)) throw error;
+      if (fruitless === MAX_FRUITLESS || signal?.aborted || !isTransport(error)) throw error;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
@@ -86,8 +88,8 @@ function isTransport(error) {
 }
 
 /** @param {Part} part */
-async function requestSame({ url, from, to, total, validator }) {
-  const response = await request(url, from, to < total ? to - 1 : undefined);
+async function requestSame({ url, from, to, total, validator, signal }) {
+  const response = await request(url, from, to < total ? to - 1 : undefined, signal);
   if (validator === undefined || validatorOf(response) === validator) return response;
   await response.body?.cancel();
   throw new IntentError('network', `${url}: the file changed while it was being loaded`);

@@ -5,6 +5,7 @@
  */
 
 import { IntentError } from '../errors.js';
+import { WrongBuild } from '../protocol.js';
 import { checkEscalation } from '../outbox/options.js';
 import { Outbox } from '../outbox/outbox.js';
 import { eraseExpired } from '../outbox/store.js';
@@ -73,20 +74,28 @@ function openStage({ pack, config, adapter }, within) {
 }
 
 /**
+ * Where a build of the engine computes wrongly here, the next one is tried: in a Worker of its own, so that nothing is left
+ * of the first.
+ *
  * @param {import('./crash-guard.js').OpenedStage[]} stages
  * @param {{ cache: boolean, threads: number | 'auto' }} how
  * @param {import('./worker-client.js').RequestHooks} hooks
  * @returns {Promise<WorkerClient>} With the models loaded.
  */
 async function startWorker(stages, how, hooks) {
-  const client = new WorkerClient();
-  try {
-    const readChunk = stages.map((stage) => stage.readChunk);
-    await client.request('load', { stages: stages.map(({ stage }) => stage), ...how }, { ...hooks, readChunk });
-    return client;
-  } catch (error) {
-    client.stop(/** @type {IntentError} */ (error));
-    throw error;
+  /** @type {import('../protocol.js').UnfitBuild[]} */
+  const unfit = [];
+  for (;;) {
+    const client = new WorkerClient();
+    try {
+      const readChunk = stages.map((stage) => stage.readChunk);
+      await client.request('load', { stages: stages.map(({ stage }) => stage), ...how, unfit }, { ...hooks, readChunk });
+      return client;
+    } catch (error) {
+      client.stop(/** @type {IntentError} */ (error));
+      if (!(error instanceof WrongBuild)) throw error;
+      unfit.push(error.unfit);
+    }
   }
 }
 

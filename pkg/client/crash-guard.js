@@ -11,7 +11,7 @@
 import { defaultPack } from './default-pack.js';
 
 /** @typedef {import('../protocol.js').StageSource} StageSource */
-/** @typedef {{ stage: StageSource, readChunk?: () => Uint8Array<ArrayBuffer> | null }} OpenedStage */
+/** @typedef {{ stage: StageSource, readChunk?: import('./worker-client.js').ReadChunk }} OpenedStage */
 /** @typedef {{ lock: string, died?: number }} Mark */
 
 const KEY = 'relayops-intent/loading';

@@ -11,7 +11,7 @@ import { MAX_CHUNK_BYTES } from '../protocol.js';
 /**
  * @typedef {object} OpenedPack
  * @property {import('../protocol.js').PackSource} source
- * @property {() => Uint8Array<ArrayBuffer> | null} [readChunk] Present for bytes held by the page.
+ * @property {import('./worker-client.js').ReadChunk} [readChunk] Present for bytes held by the page.
  */
 
 /**
@@ -80,16 +80,13 @@ export function absoluteUrl(url, name) {
  */
 function feedOf(bytes, name) {
   const total = bytes.byteLength;
-  let position = 0;
-  const readChunk = () => {
+  const readChunk = (/** @type {number} */ position) => {
     if (bytes.byteLength !== total) {
       throw new IntentError('invalid_argument', `${name}: the bytes were detached or resized while loading`);
     }
     if (position === total) return null;
     // A copy, because it is transferred to the Worker; the caller keeps the original.
-    const chunk = new Uint8Array(bytes.subarray(position, position + MAX_CHUNK_BYTES));
-    position += chunk.byteLength;
-    return chunk;
+    return new Uint8Array(bytes.subarray(position, position + MAX_CHUNK_BYTES));
   };
   return { source: { kind: 'feed', name: 'bytes', bytes: total }, readChunk };
 }

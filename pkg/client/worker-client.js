@@ -13,11 +13,13 @@ import { createThread, createWorker } from './runtime.js';
 /** @typedef {import('../protocol.js').FromWorker} FromWorker */
 /** @typedef {import('../protocol.js').ToWorker} ToWorker */
 
+/** @typedef {(position: number) => Uint8Array<ArrayBuffer> | null} ReadChunk The bytes from there on, `null` at the end. */
+
 /**
  * @typedef {object} RequestHooks
  * @property {AbortSignal} [signal]
  * @property {(progress: import('../api.js').LoadProgress) => void} [onProgress]
- * @property {((() => Uint8Array<ArrayBuffer> | null) | undefined)[]} [readChunk] Next bytes for each stage with a `feed` source.
+ * @property {(ReadChunk | undefined)[]} [readChunk] For each stage with a `feed` source.
  * @property {boolean} [cancels] Whether the Worker can end the request. An abort is then settled by
  *   the Worker's answer: only it knows whether the abort came in time.
  */
@@ -176,7 +178,7 @@ export class WorkerClient {
         if (!job.hooks.signal?.aborted) job.hooks.onProgress?.(message.progress);
         break;
       case 'pull':
-        this.#feed(job, message.stage);
+        this.#feed(job, message.stage, message.position);
         break;
       case 'value':
         job.resolve(message.value);
@@ -212,10 +214,11 @@ export class WorkerClient {
   /**
    * @param {Job} job
    * @param {number} stage
+   * @param {number} position
    */
-  #feed(job, stage) {
+  #feed(job, stage, position) {
     try {
-      const bytes = job.hooks.readChunk?.[stage]?.() ?? null;
+      const bytes = job.hooks.readChunk?.[stage]?.(position) ?? null;
       this.#post({ type: 'chunk', id: job.request.id, stage, bytes }, bytes ? [bytes.buffer] : []);
     } catch (error) {
       this.stop(error instanceof IntentError ? error : new IntentError('worker_failed', String(error), { cause: error }));

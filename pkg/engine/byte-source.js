@@ -122,11 +122,12 @@ export async function openUrl(url, signal) {
  *
  * @param {string} url
  * @param {AbortSignal} [signal]
+ * @param {RequestInit} [init]
  * @returns {Promise<ByteSource | null>} `null` for HTTP 404.
  * @throws {IntentError} `network`
  */
-export async function openUrlIfThere(url, signal) {
-  const response = await fetchIfThere(url, signal);
+export async function openUrlIfThere(url, signal, init) {
+  const response = await fetchIfThere(url, signal, init);
   return response && openResponse(response, url);
 }
 

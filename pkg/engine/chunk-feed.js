@@ -5,12 +5,14 @@
  */
 
 export class ChunkFeed {
-  /** @type {() => void} */
+  /** Bytes that have come. */
+  #position = 0;
+  /** @type {(position: number) => void} */
   #requestChunk;
   /** @type {((bytes: Uint8Array<ArrayBuffer> | null) => void) | null} */
   #waiting = null;
 
-  /** @param {() => void} requestChunk Asks the page for the next slice. */
+  /** @param {(position: number) => void} requestChunk Asks the page for the slice from there on. */
   constructor(requestChunk) {
     this.#requestChunk = requestChunk;
   }
@@ -19,7 +21,7 @@ export class ChunkFeed {
   pull() {
     return new Promise((resolve) => {
       this.#waiting = resolve;
-      this.#requestChunk();
+      this.#requestChunk(this.#position);
     });
   }
 
@@ -27,6 +29,7 @@ export class ChunkFeed {
   give(bytes) {
     const resolve = this.#waiting;
     this.#waiting = null;
+    this.#position += bytes?.byteLength ?? 0;
     resolve?.(bytes);
   }
 }

@@ -9,7 +9,7 @@ import { applyAdapter, openAdapter } from './adapter-source.js';
 import { openModel } from './model-source.js';
 import { ProgressReporter, sumOf } from './progress.js';
 import { nextTurn } from './turns.js';
-import { startWasm } from './wasm.js';
+import { judged, startWasm } from './wasm.js';
 
 /** @typedef {import('../api.js').LoadProgress} LoadProgress */
 /** @typedef {import('./wasm-module.d.ts').Classifier} Classifier */
@@ -18,6 +18,8 @@ import { startWasm } from './wasm.js';
 export class Engine {
   /** @type {{ wasm: Wasm, classifier: Classifier } | null} */
   #loaded = null;
+  /** Whether what comes by address is kept. */
+  #cache = false;
   #threads;
 
   /** @param {(start: import('../protocol.js').ThreadStart) => void} startThread Has a Worker made that helps this one. */
@@ -31,23 +33,22 @@ export class Engine {
   }
 
   /**
-   * @param {import('../protocol.js').StageSource[]} stages
-   * @param {number | 'auto'} threads
+   * @param {import('../protocol.js').Calls['load']['params']} params
    * @param {import('./chunk-feed.js').ChunkFeed[]} feeds One a stage.
-   * @param {boolean} cache Whether models by address are kept for the next time.
    * @param {(progress: LoadProgress) => void} onProgress
    * @throws {IntentError}
    */
-  async load(stages, threads, feeds, cache, onProgress) {
+  async load({ stages, cache, ...how }, feeds, onProgress) {
     const progress = new ProgressReporter(onProgress);
     const caching = cache ? { progress } : null;
     // The first bytes are on their way while the module compiles.
     const [wasm, ...opened] = await Promise.all([
-      progress.step('wasm', () => startWasm(threads, this.#threads)),
+      progress.step('wasm', () => startWasm(how, this.#threads)),
       ...stages.map(({ source, config }, index) => openModel(source, feeds[index], config, caching)),
     ]);
     const models = opened.map((model) => model.start(wasm.exports));
-    const adapters = await Promise.all(stages.map(({ adapter }) => adapter && openAdapter(adapter, wasm.exports.adapter_files())));
+    const list = wasm.exports.adapter_files();
+    const adapters = await Promise.all(stages.map(({ adapter }) => adapter && openAdapter(adapter, list, caching)));
     progress.start(sumOf([...adapters, ...models].map((part) => (part ? part.total : 0))));
     /** @type {((Uint8Array | null)[] | undefined)[]} */
     const files = [];
@@ -55,16 +56,18 @@ export class Engine {
     for (const adapter of adapters) files.push(await adapter?.read(progress));
     for (const model of models) await model.receive(progress);
     progress.end();
-    const classifier = await progress.step('prepare', async () => {
+    const build = async () => {
       const ready = models.map((model, index) => {
         const classifier = model.finish();
         const adapter = files[index];
-        if (adapter) applyAdapter(classifier, adapter, wasm.exports.adapter_files(), { force: false });
+        if (adapter) applyAdapter(classifier, adapter, list, { force: false });
         return classifier;
       });
       return ready.reduce((cascade, later) => cascade.followed_by(later));
-    });
+    };
+    const classifier = await progress.step('prepare', () => judged(wasm, build));
     this.#loaded = { wasm, classifier };
+    this.#cache = cache;
     onProgress({ phase: 'ready', loaded: 1, total: 1 });
   }
 
@@ -83,7 +86,7 @@ export class Engine {
     }
     const progress = new ProgressReporter(onProgress);
     const list = wasm.exports.adapter_files();
-    const adapter = await openAdapter(source, list, signal);
+    const adapter = await openAdapter(source, list, this.#cache ? { progress } : null, signal);
     progress.start(adapter.total);
     const files = await adapter.read(progress);
     progress.end();

@@ -1,5 +1,5 @@
 /**
- * Starts the WebAssembly module: the fastest build that this browser runs, and says why none faster.
+ * Starts the WebAssembly module: the fastest build that this browser runs right, and says why none faster.
  *
  * @module
  */
@@ -11,6 +11,13 @@ import { hasRelaxedSimd, possibleThreads, sharedMemory } from './features.js';
 
 /** @typedef {import('./builds.js').BuildName} BuildName */
 /** @typedef {import('./wasm-module.d.ts').WasmModule} WasmModule */
+/** @typedef {import('../protocol.js').UnfitBuild} UnfitBuild */
+
+/** The builds, the fastest first. @type {readonly BuildName[]} */
+const BY_SPEED = ['relaxed-simd-threads', 'relaxed-simd', 'simd128-threads', 'simd128'];
+
+/** What loading ends with where the engine computes something else than it must. */
+const WRONG_ANSWERS = ['golden_mismatch', 'inference'];
 
 /**
  * @typedef {object} Wasm
@@ -18,6 +25,8 @@ import { hasRelaxedSimd, possibleThreads, sharedMemory } from './features.js';
  * @property {WebAssembly.Memory} memory
  * @property {BuildName} build
  * @property {string | null} reason Why no faster build or more threads run; `null` where they do.
+ * @property {readonly UnfitBuild[]} unfit Builds that were tried before.
+ * @property {boolean} isLast Whether there is no other build left to try.
  */
 
 /** Longest that threads may take to start, in milliseconds; the engine goes on with those that did. */
@@ -32,41 +41,65 @@ const THREADS_START_MS = 5_000;
  */
 
 /**
- * @param {number | 'auto'} wanted Threads.
+ * @param {{ threads: number | 'auto', unfit: readonly UnfitBuild[] }} how Threads that are wanted, and builds that are not.
  * @param {ThreadStarter} starter
  * @returns {Promise<Wasm>}
  * @throws {IntentError} `network`, `worker_failed`
  */
-export async function startWasm(wanted, starter) {
-  const relaxed = hasRelaxedSimd();
-  const reasons = relaxed ? [] : ['no relaxed SIMD in this browser'];
-  const possible = possibleThreads(wanted);
-  let { threads } = possible;
-  if (possible.reason !== null) reasons.push(possible.reason);
-  const shared = threads > 1 ? sharedMemory() : null;
-  if (threads > 1 && shared === null) {
-    threads = 1;
-    reasons.push('no threads: the browser refused shared memory');
-  }
-  const build = nameOf(relaxed, shared !== null);
+export async function startWasm({ threads: wanted, unfit }, starter) {
+  const { builds, threads, shared, reasons } = choose(wanted, unfit);
+  const [build] = builds;
   const [module, exports] = await Promise.all([compile(BUILDS[build].module().href), BUILDS[build].bindings()]);
-  const started = await exports.default({ module_or_path: module, ...(shared && { memory: shared }) });
-  const memory = shared ?? started.memory;
-  if (shared !== null && isThreads(build)) {
-    const missing = await startThreads(exports, { build, module, memory: shared }, threads, starter);
+  const started = await exports.default({ module_or_path: module, ...(isThreads(build) && shared && { memory: shared }) });
+  let memory = started.memory;
+  if (isThreads(build) && shared) {
+    memory = shared;
+    const missing = await startThreads(exports, { build, module, memory }, threads, starter);
     if (missing > 0) reasons.push(`${missing} of ${threads} threads did not start`);
   }
-  return { exports, memory, build, reason: reasons.length > 0 ? reasons.join('; ') : null };
+  return { exports, memory, build, reason: reasons.length > 0 ? reasons.join('; ') : null, unfit, isLast: builds.length === 1 };
 }
 
 /**
- * @param {boolean} relaxed
- * @param {boolean} threads
- * @returns {BuildName}
+ * Which builds run here, the fastest first, and why no others.
+ *
+ * @param {number | 'auto'} wanted
+ * @param {readonly UnfitBuild[]} unfit
  */
-function nameOf(relaxed, threads) {
-  const kernels = relaxed ? 'relaxed-simd' : 'simd128';
-  return threads ? `${kernels}-threads` : kernels;
+function choose(wanted, unfit) {
+  const reasons = unfit.map(({ build, why }) => `the build ${build} computes wrongly here: ${why}`);
+  const relaxed = hasRelaxedSimd();
+  if (!relaxed) reasons.push('no relaxed SIMD in this browser');
+  const { threads, reason } = possibleThreads(wanted);
+  if (reason !== null) reasons.push(reason);
+  const shared = threads > 1 ? sharedMemory() : null;
+  if (threads > 1 && shared === null) reasons.push('no threads: the browser refused shared memory');
+  const isPossible = (/** @type {BuildName} */ name) => (relaxed || !name.startsWith('relaxed')) && (shared !== null || !isThreads(name));
+  const builds = BY_SPEED.filter((name) => isPossible(name) && unfit.every(({ build }) => build !== name));
+  return { builds, threads, shared, reasons };
+}
+
+/**
+ * Builds the models, which answer their golden messages while they are built, and notes of a failure whether it is the
+ * build's.
+ *
+ * @template T
+ * @param {Wasm} wasm
+ * @param {() => Promise<T>} prepare
+ * @returns {Promise<T>}
+ */
+export async function judged({ build, unfit, isLast }, prepare) {
+  try {
+    return await prepare();
+  } catch (error) {
+    const { code, message } = /** @type {{ code?: unknown, message?: unknown }} */ (error ?? {});
+    if (!WRONG_ANSWERS.includes(/** @type {string} */ (code))) throw error;
+    // The page starts anew without this build, and with memory that nothing wrong has been written to.
+    if (!isLast) throw Object.assign(/** @type {Error} */ (error), { unfit: build });
+    if (unfit.length === 0) throw error;
+    const before = unfit.map((one) => one.build).join(', ');
+    throw new IntentError('golden_mismatch', `${message}; nor did the builds ${before}`, { cause: error });
+  }
 }
 
 /**

@@ -2,6 +2,7 @@
 
 mod api;
 mod bench_browser;
+mod budget;
 mod check;
 mod demo;
 mod notices;
