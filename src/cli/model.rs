@@ -34,7 +34,8 @@ impl PromptArgs {
     /// The options that are given, without their dashes, and the names of their files.
     pub(super) fn files(&self) -> Vec<(&'static str, String)> {
         let options = [("config", &self.config), ("system-prompt", &self.system_prompt)];
-        let name = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name =
+            |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         options.into_iter().filter_map(|(option, path)| Some((option, name(path.as_ref()?)))).collect()
     }
 

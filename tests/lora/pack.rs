@@ -15,8 +15,8 @@ use relayops_intent::gguf::{Gguf, GgufStream};
 use relayops_intent::loader::{Loader, PackLoader};
 use relayops_intent::model::qwen2::{LABEL_ROWS, LABEL_TOKENS, Qwen2};
 use relayops_intent::pack::manifest::{MAX_FILE_BYTES, Origin};
-use relayops_intent::pack::{Golden, GoldenVector};
 use relayops_intent::pack::{CascadeConfig, IntentConfig, Manifest};
+use relayops_intent::pack::{Golden, GoldenVector};
 use relayops_intent::packing::decoder::{self, Source, Written};
 use relayops_intent::packing::formats::{Formats, fitting, format_name};
 use relayops_intent::packing::{Settings, Threshold};
@@ -195,7 +195,11 @@ fn a_pack_has_the_adapters_configuration_unless_told_otherwise() {
     let manifest = case.pack(settings("q8_0")).unwrap().manifest;
     let given = case.adapter.intent_config().clone();
     assert!(given.cascade.is_some());
-    assert_eq!(manifest.config, IntentConfig { cascade: None, ..given }, "thresholds are for its own confidences");
+    assert_eq!(
+        manifest.config,
+        IntentConfig { cascade: None, ..given },
+        "thresholds are for its own confidences"
+    );
     assert_eq!(manifest.training, json!({ "seed": 13 }));
     assert_eq!((manifest.architecture.as_str(), manifest.licence.as_str()), ("qwen2", "MIT"));
     let loader = PackLoader::read_folder(&case.out()).unwrap();
