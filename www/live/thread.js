@@ -51,8 +51,9 @@ export class Thread {
   }
 
   /** @param {OutboxItem} item */
-  delivered({ key, state, id }) {
+  delivered({ key, state, id, error }) {
     const shown = this.#states.get(key);
-    if (shown) shown.textContent = `, ${STATES[state]}${id === null ? '' : `, no.\u00a0${id}`}`;
+    const words = error?.code === 'off' ? 'not sent' : STATES[state];
+    if (shown) shown.textContent = `, ${words}${id === null ? '' : `, no.\u00a0${id}`}`;
   }
 }
