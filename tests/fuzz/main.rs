@@ -23,6 +23,29 @@ impl Seed {
     }
 }
 
+/// What was found to be wrong goes through its target again.
+#[test]
+fn what_was_found_is_mended() {
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/found");
+    let take = |target: &str| match target {
+        "gguf" => targets::gguf::take,
+        "manifest" => targets::manifest::take,
+        "adapter" => targets::adapter::take,
+        "tokenizer" => targets::tokenizer::take,
+        "escalation" => targets::escalation::take,
+        other => panic!("{other} is no target"),
+    };
+    let mut inputs = 0;
+    for folder in std::fs::read_dir(found).unwrap() {
+        let folder = folder.unwrap();
+        for input in std::fs::read_dir(folder.path()).unwrap() {
+            take(&folder.file_name().to_string_lossy())(&std::fs::read(input.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+    }
+    assert!(inputs > 0, "there is something to look at");
+}
+
 /// Puts the seeds through their target and writes them to where `cargo xtask fuzz` takes them from.
 fn check(target: &str, take: fn(&[u8]) -> bool, seeds: &[Seed]) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz-seeds").join(target);
