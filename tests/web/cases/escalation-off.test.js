@@ -124,21 +124,26 @@ test('a message that is being redacted when it is turned off is not sent by anot
 });
 
 test('texts are erased in time while it is off, also those of an earlier visit', async () => {
+  const hour = 60 * 60_000;
   await web.withPage(
     async ({ page }) => {
-      await load(page, { url: INBOX, maxAgeMs: 2_500 });
+      await page.clock.install();
+      await load(page, { url: INBOX, maxAgeMs: hour });
       await classifyAll(page, ['refund my bill']);
       await page.evaluate(() => window.clf.setEscalation('off'));
+      await page.clock.fastForward(hour / 2);
       assert.match(await stored(page), /refund my bill/);
+      await page.clock.fastForward(hour / 2);
       await waitUntilErased(page, /refund|bill/);
-      // A tab that goes without a goodbye, and one that never had it on.
+      // A visit that ends without a goodbye, and one that never has it on.
       await page.evaluate(() => window.clf.dispose());
-      await load(page, { url: INBOX, maxAgeMs: 4_000 });
+      await load(page, { url: INBOX, maxAgeMs: hour });
       await classifyAll(page, ['refund my bill']);
       await page.goto('about:blank');
       await page.goto(`${web.origin()}/inbox.html`);
       await load(page, 'off');
       assert.match(await stored(page), /refund my bill/);
+      await page.clock.fastForward(hour);
       await waitUntilErased(page, /refund|bill/);
       assert.equal(await stored(page), '[]');
     },
@@ -154,6 +159,8 @@ test('the switch of one tab is the switch of all', async () => {
       await other.goto(`${web.origin()}/`);
       await other.waitForSelector('#model-loaded:not([hidden])');
       await waitForInbox(other);
+      await send(page, 'cancel my plan');
+      await other.locator('#inbox blockquote', { hasText: 'cancel my plan' }).waitFor();
       await page.check('#private');
       await other.waitForSelector('#privacy-box.is-on');
       assert.ok(await other.isChecked('#private'));
@@ -161,10 +168,13 @@ test('the switch of one tab is the switch of all', async () => {
       await send(other, 'why was I charged twice?');
       await other.waitForTimeout(500);
       assert.deepEqual(posts, []);
+      assert.match((await other.locator('#thread .from-agent').last().textContent()) ?? '', /nothing is sent/);
+      assert.ok((await other.locator('#inbox li').count()) > 0, 'what was there before is still shown');
+      assert.equal(await other.locator('#inbox li button:visible').count(), 0, 'and nothing can be said of it');
       await page.uncheck('#private');
       await waitForInbox(other);
       await send(other, 'refund my bill');
-      await other.waitForFunction(() => document.querySelector('#outbox')?.textContent?.startsWith('0 queued, 1 sent'));
+      await other.waitForFunction(() => document.querySelector('#outbox')?.textContent?.startsWith('0 queued, 2 sent'));
       assert.equal(posts.length, 1);
     },
     undefined,
