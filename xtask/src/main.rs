@@ -37,6 +37,8 @@ enum Verb {
     },
     /// Format, lints, documentation, types and dependencies: everything that is not a test
     Check,
+    /// Licences, origins, bans and advisories of dependencies, as `check` does
+    Deny,
     /// Set up, check, and run every test, natively and in Chromium
     Test,
     /// Hold the running server to its API's description with schemathesis, as `test` does
@@ -69,15 +71,18 @@ enum Verb {
     },
 }
 
+fn say_not_run(name: &str, reason: &str) -> anyhow::Result<()> {
+    eprintln!("NOT RUN: {name}: {reason}");
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.verb {
         Verb::Setup => setup::all(),
         Verb::BuildWeb { profile } => web::build(profile),
-        Verb::Check => check::all(&|name, reason| {
-            eprintln!("NOT RUN: {name}: {reason}");
-            Ok(())
-        }),
+        Verb::Check => check::all(&say_not_run),
+        Verb::Deny => check::dependencies(&say_not_run),
         Verb::Test => test::all(),
         Verb::TestApi => test::api_only(),
         Verb::Fuzz(options) => fuzz::all(&options),
