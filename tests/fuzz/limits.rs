@@ -63,6 +63,12 @@ fn patterns_of_an_adapter_are_bounded() {
         label_rows: None,
     };
     let plain = json!({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]});
+    // Each harmless, all together not: a thousand took a minute for this small model.
+    let many: serde_json::Map<_, _> = (0..65).map(|n| (format!(".*a.*e.*i.*{n}"), json!(2))).collect();
+    let mut config = plain.clone();
+    config["rank_pattern"] = json!(many);
+    let error = Adapter::read(&config.to_string(), &no_tensors(), &sizes).unwrap_err();
+    assert!(error.code() == "invalid_config" && error.to_string().contains("rank_pattern"), "{error}");
     for (field, value) in [
         ("rank_pattern", json!({ r"\w{200}": 2 })),
         ("alpha_pattern", json!({ "(a|b)".repeat(20_000): 2 })),
