@@ -5,15 +5,15 @@
  */
 
 /**
- * How far loading has come. Phases follow one another in the order of the type; where a GPU turns out
- * not to be usable after that, they begin again. `loaded` and `total` are bytes in `download` and shaders
- * in `gpu`; in the other phases they count steps, 0 of 1 and 1 of 1.
+ * How far loading has come. Phases follow one another in the order of the type. `loaded` and `total` are bytes in
+ * `download` and shaders in `gpu`; in the other phases they count steps, 0 of 1 and 1 of 1. Where a GPU turns out not to be
+ * usable, or a build of the engine to compute wrongly, they begin again with the next one.
  *
  * @typedef {object} LoadProgress
  * @property {'wasm' | 'gpu' | 'download' | 'prepare' | 'ready'} phase
  * @property {number} loaded Never falls within a phase; equals `total` when the phase ends.
  * @property {number | null} total `null` while it is not known, as with a compressed transfer.
- * @property {CacheProgress} [cache] In `download`, of a model by address: what the cache does.
+ * @property {CacheProgress} [cache] In `download`, of a model or an adapter by address: what the cache does.
  */
 
 /**
@@ -77,8 +77,8 @@
  * @property {Backend} [backend] `'cpu'` if omitted.
  * @property {CascadeOptions} [cascade] A second model, which is asked only where the confidence of
  *   the first is under its threshold. Both must have the same labels and policy.
- * @property {boolean | 'persist'} [cache] Whether models by address are kept for the next time;
- *   `true` if omitted. `'persist'` also asks the browser not to remove them by itself, about which
+ * @property {boolean | 'persist'} [cache] Whether models and adapters by address are kept for the
+ *   next time; `true` if omitted. `'persist'` also asks the browser not to remove them by itself, about which
  *   Firefox asks the person. The package's own model is left to the browser's cache.
  * @property {'compact' | 'retry'} [afterCrash] What to do where a tab died within the last day while it
  *   loaded this model: start with the package's own model, which `info().fallback` then explains, or
@@ -233,8 +233,8 @@
  * @property {StageInfo[]} [stages] The models of a cascade, in the order in which they are asked.
  * @property {GpuInfo | null} gpu What computes where `backend` is `webgpu`.
  * @property {string | null} reason Why nothing faster runs: no relaxed SIMD, not cross-origin
- *   isolated, one thread asked for, shared memory refused; and why the GPU does not, where it was asked
- *   for. `null` where all that was asked for runs.
+ *   isolated, one thread asked for, shared memory refused, a faster build that does not answer golden
+ *   messages as it must; and why the GPU does not, where it was asked for. `null` where all that was asked for runs.
  * @property {number} wasmMemoryBytes Size of the WebAssembly memory; it never shrinks, so this is
  *   its peak.
  * @property {number} maxMessageChars Longest message that is classified, in characters.

@@ -44,6 +44,12 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  */
 
 /**
+ * A build of the engine that does not answer golden messages as it must, and how it was found out.
+ *
+ * @typedef {{ build: string, why: string }} UnfitBuild
+ */
+
+/**
  * Options of one classification as the engine names them.
  *
  * @typedef {{ token_confidence?: boolean, thresholds?: number[] }} EngineOptions
@@ -59,7 +65,7 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * What each request takes and what it is answered with.
  *
  * @typedef {object} Calls
- * @property {{ params: { stages: StageSource[], cache: boolean, threads: number | 'auto', backend: Backend }, value: null }} load
+ * @property {{ params: { stages: StageSource[], cache: boolean, threads: number | 'auto', backend: Backend, unfit: UnfitBuild[] }, value: null }} load
  * @property {{ params: { text: string, options: EngineOptions }, value: ClassifyResult }} classify
  * @property {{ params: { texts: string[], thresholds: number[] }, value: BatchOutcome[] }} batch Several messages that
  *   share what they cost, in their order.
@@ -89,7 +95,11 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * @typedef {{ build: 'simd128-threads' | 'relaxed-simd-threads', module: WebAssembly.Module, memory: WebAssembly.Memory }} ThreadStart
  */
 
-/** @typedef {{ code: IntentErrorCode, message: string, fatal: boolean }} WireError */
+/**
+ * `unfit` is the build whose fault it is, where there is another one to try.
+ *
+ * @typedef {{ code: IntentErrorCode, message: string, fatal: boolean, unfit?: string }} WireError
+ */
 
 /**
  * @typedef {{ type: 'value', id: number, value: Calls[keyof Calls]['value'] }
@@ -110,18 +120,28 @@ export const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
  * @returns {WireError}
  */
 export function toWire(thrown) {
-  const code = /** @type {{ code?: unknown } | null | undefined} */ (thrown)?.code;
+  const { code, unfit } = /** @type {{ code?: unknown, unfit?: string }} */ (thrown ?? {});
   if (thrown instanceof Error && isErrorCode(code)) {
-    return { code, message: thrown.message, fatal: code === 'worker_failed' };
+    return { code, message: thrown.message, fatal: code === 'worker_failed', ...(unfit && { unfit }) };
   }
   const hint = thrown instanceof WebAssembly.RuntimeError ? ' (a trap: most often memory ran out)' : '';
   return { code: 'worker_failed', message: `the engine stopped: ${describe(thrown)}${hint}`, fatal: true };
 }
 
+/** That a build of the engine computes wrongly, while there is another one to try. */
+export class WrongBuild extends IntentError {
+  /** @param {{ code: IntentErrorCode, message: string, unfit: string }} error */
+  constructor({ code, message, unfit }) {
+    super(code, message);
+    /** @type {UnfitBuild} */
+    this.unfit = { build: unfit, why: message };
+  }
+}
+
 /**
- * @param {{ code: IntentErrorCode, message: string }} error
+ * @param {{ code: IntentErrorCode, message: string, unfit?: string }} error
  * @returns {IntentError}
  */
-export function fromWire(error) {
-  return new IntentError(error.code, error.message);
+export function fromWire({ code, message, unfit }) {
+  return unfit === undefined ? new IntentError(code, message) : new WrongBuild({ code, message, unfit });
 }

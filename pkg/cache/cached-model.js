@@ -25,6 +25,8 @@ export class CachedModel {
   #release;
   /** @type {ProgressReporter} */
   #progress;
+  /** @type {AbortSignal | undefined} */
+  #signal;
   /** Files of which a byte came from the cache. @type {Set<number>} */
   #reused = new Set();
 
@@ -33,12 +35,14 @@ export class CachedModel {
    * @param {Store | null} store
    * @param {() => void} release
    * @param {ProgressReporter} progress
+   * @param {AbortSignal} [signal]
    */
-  constructor(record, store, release, progress) {
+  constructor(record, store, release, progress, signal) {
     this.#record = record;
     this.#store = store;
     this.#release = release;
     this.#progress = progress;
+    this.#signal = signal;
   }
 
   /**
@@ -46,36 +50,45 @@ export class CachedModel {
    *
    * @param {Omit<ModelRecord, 'complete' | 'savedAt'>} wanted
    * @param {ProgressReporter} progress Told what becomes of it.
+   * @param {AbortSignal} [signal] Ends waiting, and transfers, which fail then.
    * @returns {Promise<CachedModel>}
    */
-  static async open(wanted, progress) {
-    const record = { ...wanted, complete: false, savedAt: Date.now() };
+  static async open(wanted, progress, signal) {
+    const record = { ...wanted, files: [...wanted.files], complete: false, savedAt: Date.now() };
     let release = () => {};
     try {
       const store = await Store.open(wanted.id);
       let found = await store.record();
       if (!found?.complete) {
-        release = await lock(PREFIX + wanted.id, () => progress.cacheIs('waiting'));
+        release = await lock(PREFIX + wanted.id, () => progress.cacheIs('waiting'), signal);
         found = await store.record();
       }
       if (found?.complete) {
         release();
         progress.cacheIs('reading');
-        return new CachedModel(found, store, () => {}, progress);
+        return new CachedModel(found, store, () => {}, progress, signal);
       }
       await makeRoom(record, store);
       await store.writeRecord(record);
       progress.cacheIs('writing');
-      return new CachedModel(record, store, release, progress);
+      return new CachedModel(record, store, release, progress, signal);
     } catch (error) {
       release();
       progress.cacheIs('memory', describe(error));
-      return new CachedModel(record, null, () => {}, progress);
+      return new CachedModel(record, null, () => {}, progress, signal);
     }
   }
 
   /**
    * @param {number} file
+   * @returns {number | null} Its bytes, `null` while they are not known.
+   */
+  total(file) {
+    return this.#record.files[file] || null;
+  }
+
+  /**
+   * @param {number} file Whose length is known.
    * @param {string} url
    * @param {Response | null} [opened] A response with the whole file.
    * @returns {AsyncGenerator<Uint8Array<ArrayBuffer>, void>} The file's bytes in order.
@@ -96,7 +109,9 @@ export class CachedModel {
         const response = at === 0 ? opened : null;
         if (response) opened = null;
         const to = await this.#nextKept(file, at / PIECE_BYTES + 1);
-        yield* this.#fetched(file, { url, from: at, to, total, validator: this.#record.validator, opened: response });
+        const { validator, announced = false } = this.#record;
+        const open = announced && to === total;
+        yield* this.#fetched(file, { url, from: at, to, total, validator, open, opened: response, signal: this.#signal });
         at = to;
       }
     } finally {
@@ -157,6 +172,12 @@ export class CachedModel {
     let writing = Promise.resolve();
     for await (const chunk of readRange(part)) {
       for (let taken = 0; taken < chunk.byteLength; ) {
+        if (at >= part.total) {
+          await writing;
+          await this.#isLonger();
+          yield /** @type {Uint8Array<ArrayBuffer>} */ (chunk.subarray(taken));
+          break;
+        }
         const index = Math.floor(at / PIECE_BYTES);
         const begin = index * PIECE_BYTES;
         const size = pieceBytes(this.#record.files[file], index);
@@ -174,6 +195,27 @@ export class CachedModel {
       }
     }
     await writing;
+  }
+
+  /** The pieces are those of a file of another length, then. */
+  async #isLonger() {
+    if (!this.#store) return;
+    this.#store = null;
+    await Store.remove(this.#record.id).catch(() => {});
+    this.#progress.cacheIs('memory', 'the server does not say how long the file is');
+  }
+
+  /**
+   * Keeps a file whose length was not known before it was there.
+   *
+   * @param {number} file
+   * @param {Uint8Array<ArrayBuffer>} bytes All of it, and sound.
+   */
+  async keepWhole(file, bytes) {
+    this.#record.files[file] = bytes.byteLength;
+    for (let piece = 0; piece * PIECE_BYTES < bytes.byteLength; piece += 1) {
+      await this.#keep(file, piece, bytes.subarray(piece * PIECE_BYTES, (piece + 1) * PIECE_BYTES));
+    }
   }
 
   /**
@@ -203,16 +245,23 @@ export class CachedModel {
     return this.#reused.delete(file);
   }
 
+  /** Keeps nothing of it: what the server sends is not what was promised. */
+  async discard() {
+    if (this.#store) await Store.remove(this.#record.id).catch(() => {});
+    this.#store = null;
+  }
+
   /**
    * All bytes are there and sound. Older versions from the same address go.
    *
-   * @param {Uint8Array<ArrayBuffer>} [manifest] Of a pack.
+   * @param {Uint8Array<ArrayBuffer>} [manifest] Of a pack or an adapter.
    */
   async commit(manifest) {
     if (!this.#store || this.#record.complete) return;
     try {
       if (manifest) await this.#store.writeManifest(manifest);
-      await this.#store.writeRecord({ ...this.#record, complete: true, savedAt: Date.now() });
+      const { announced: _, ...record } = this.#record;
+      await this.#store.writeRecord({ ...record, complete: true, savedAt: Date.now() });
       const others = await Store.records();
       const older = others.filter(({ id, url }) => url === this.#record.url && id !== this.#record.id);
       await Promise.all(older.map(({ id }) => Store.remove(id)));
@@ -226,7 +275,7 @@ export class CachedModel {
     this.#release();
   }
 
-  /** A pack's files have digests in its manifest, which the engine checks; single files have none. */
+  /** Files of a pack or an adapter have digests in its manifest, which are checked; single files have none. */
   #digested() {
     return this.#record.kind === 'gguf';
   }

@@ -10,9 +10,9 @@ import { Store } from './store.js';
 
 /**
  * @typedef {object} CachedModelInfo
- * @property {string} id Identity: of a pack the SHA-256 of its manifest.
- * @property {'pack' | 'gguf'} kind
- * @property {string} url Where it came from.
+ * @property {string} id Identity: of a pack or an adapter the SHA-256 of its manifest.
+ * @property {'pack' | 'adapter' | 'gguf'} kind
+ * @property {string} url Where it came from: a pack's manifest, an adapter's folder, a file.
  * @property {number} bytes That are kept.
  * @property {number} totalBytes That the whole model has.
  * @property {boolean} complete Whether it can be loaded without the network.
@@ -20,7 +20,7 @@ import { Store } from './store.js';
  */
 
 /**
- * @returns {Promise<CachedModelInfo[]>} The models of which anything is kept, the latest first.
+ * @returns {Promise<CachedModelInfo[]>} The models and adapters of which anything is kept, the latest first.
  */
 export async function list() {
   const records = await Store.records();
@@ -32,7 +32,7 @@ export async function list() {
 }
 
 /**
- * Removes one model. A classifier that was loaded from it goes on.
+ * Removes one model or adapter. A classifier that was loaded from it goes on.
  *
  * @param {string} model Its `id` or its `url`.
  * @returns {Promise<boolean>} Whether there was one.
@@ -44,7 +44,7 @@ async function remove(model) {
   return removed.includes(true);
 }
 
-/** Removes all models. */
+/** Removes all models and adapters. */
 export async function clear() {
   await Store.removeAll();
 }

@@ -16,7 +16,7 @@
  *
  * A model's cache is named by its identity, so the pieces of two versions can't meet. It holds
  * - `record`: what it is of; says `complete` only once every byte is there, and is written last;
- * - `pack.json`, of a pack;
+ * - `pack.json`: the manifest of a pack, or an adapter's `intent.json`;
  * - `<file>/<piece>`: the pieces, each an entry.
  *
  * @module
@@ -39,12 +39,13 @@ const DIGEST = 'x-sha256';
 
 /**
  * @typedef {object} ModelRecord
- * @property {'pack' | 'gguf'} kind
- * @property {string} id SHA-256 in hex: of a pack's manifest; of address, validator and size of a
+ * @property {'pack' | 'adapter' | 'gguf'} kind
+ * @property {string} id SHA-256 in hex: of the manifest of a pack or an adapter; of address, validator and size of a
  *   single file.
  * @property {string} url Where it came from.
  * @property {string} [validator] Of a single file: what its server told it apart by.
- * @property {number[]} files Bytes of each file.
+ * @property {number[]} files Bytes of each file; 0 while they are not known.
+ * @property {boolean} [announced] Whether the server may have counted compressed bytes; not once it is complete.
  * @property {boolean} complete
  * @property {number} savedAt Milliseconds since 1970.
  */

@@ -5,11 +5,12 @@
  */
 
 import { IntentError } from '../errors.js';
-import { openBlob, openUrl, openUrlIfThere } from './byte-source.js';
+import { openAll, openBlob, openUrl, openUrlIfThere } from './byte-source.js';
 import { sumOf } from './progress.js';
 
 /** @typedef {import('../protocol.js').AdapterSource} AdapterSource */
 /** @typedef {import('./byte-source.js').ByteSource} ByteSource */
+/** @typedef {import('./model-source.js').Caching} Caching */
 /** @typedef {import('./progress.js').ProgressReporter} ProgressReporter */
 /** @typedef {import('./wasm-module.d.ts').AdapterFile} AdapterFile */
 
@@ -25,21 +26,20 @@ import { sumOf } from './progress.js';
 /**
  * @param {AdapterSource} source
  * @param {AdapterFile[]} list The engine's: names and largest sizes.
+ * @param {Caching | null} caching Nothing to leave the cache alone.
  * @param {AbortSignal} [signal]
  * @returns {Promise<OpenedAdapter>}
  * @throws {IntentError}
  */
-export async function openAdapter(source, list, signal) {
-  const opened = await unlessAborted(signal, () => Promise.all(list.map((file) => openFile(source, file, list, signal))));
+export async function openAdapter(source, list, caching, signal) {
+  if (caching && source.kind === 'folder') {
+    const { openFolder } = await import('../cache/adapter.js');
+    const { total, read } = await unlessAborted(signal, () => openFolder(source.url, list, caching.progress, signal));
+    return { total, read: (progress) => unlessAborted(signal, () => read(progress)) };
+  }
+  const opened = await unlessAborted(signal, () => openAll(list.map((file) => openFile(source, file, list, signal))));
   const total = sumOf(opened.map((file) => (file ? file.total : 0)));
-  const read = async (/** @type {ProgressReporter} */ progress) => {
-    const files = [];
-    for (const [index, file] of opened.entries()) {
-      files.push(file && (await unlessAborted(signal, () => readFile(file, list[index], progress, signal))));
-    }
-    return files;
-  };
-  return { total, read };
+  return { total, read: (progress) => unlessAborted(signal, () => readAll(opened, list, progress, signal)) };
 }
 
 /**
@@ -61,13 +61,32 @@ async function openFile(source, { name, optional }, list, signal) {
 }
 
 /**
+ * One file after the other; after a failure none is left waiting to be read.
+ *
+ * @param {(ByteSource | null)[]} opened
+ * @param {AdapterFile[]} list
+ * @param {Pick<ProgressReporter, 'add'>} progress
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<(Uint8Array<ArrayBuffer> | null)[]>}
+ */
+export async function readAll(opened, list, progress, signal) {
+  try {
+    const files = [];
+    for (const [index, file] of opened.entries()) files.push(file && (await readFile(file, list[index], progress, signal)));
+    return files;
+  } finally {
+    for (const file of opened) file?.cancel?.();
+  }
+}
+
+/**
  * @param {ByteSource} file
  * @param {AdapterFile} allowed
- * @param {ProgressReporter} progress
+ * @param {Pick<ProgressReporter, 'add'>} progress
  * @param {AbortSignal} [signal]
- * @returns {Promise<Uint8Array>}
+ * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
-async function readFile({ name, total, exact, chunks }, { max_bytes }, progress, signal) {
+export async function readFile({ name, total, exact, chunks }, { max_bytes }, progress, signal) {
   const tooLarge = () => new IntentError('invalid_config', `${name}: is larger than ${max_bytes} bytes`);
   if (exact && total !== null && total > max_bytes) throw tooLarge();
   const pieces = [];

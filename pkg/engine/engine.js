@@ -67,7 +67,7 @@ export class Engine {
     }
     const progress = new ProgressReporter(onProgress);
     const list = exports.adapter_files();
-    const adapter = await openAdapter(source, list, signal);
+    const adapter = await openAdapter(source, list, this.#params?.cache ? { progress } : null, signal);
     progress.start(adapter.total);
     const files = await adapter.read(progress);
     progress.end();

@@ -8,7 +8,7 @@ import { applyAdapter, openAdapter } from './adapter-source.js';
 import { UNPROVEN, chooseGpu, gpuLoaders, isFaultOfGpu, isProven, openGpu, reasonOf } from './gpu.js';
 import { openModel } from './model-source.js';
 import { ProgressReporter, sumOf } from './progress.js';
-import { startWasm } from './wasm.js';
+import { judged, startWasm } from './wasm.js';
 
 /** @typedef {import('../api.js').LoadProgress} LoadProgress */
 /** @typedef {import('./chunk-feed.js').ChunkFeed} ChunkFeed */
@@ -51,6 +51,8 @@ const WARM_UP = 'my internet is down';
 export async function load(params, feeds, threads, onProgress) {
   const { info, reason } = await chooseGpu(params.backend, params.stages);
   if (info === null) return loadOnCpu(params, feeds, threads, onProgress, reason);
+  // Builds for the CPU are found unfit after a GPU was.
+  if (params.unfit.length > 0) return loadOnCpu(params, feeds, threads, onProgress, 'no WebGPU: it was tried before, and could not be used');
   try {
     return await loadOnGpu(params, feeds, onProgress, info);
   } catch (error) {
@@ -72,7 +74,7 @@ export async function load(params, feeds, threads, onProgress) {
 export async function loadOnCpu(params, feeds, threads, onProgress, why) {
   const progress = new ProgressReporter(onProgress);
   const start = async () => {
-    const wasm = await progress.step('wasm', () => startWasm(params.threads, threads));
+    const wasm = await progress.step('wasm', () => startWasm(params, threads));
     const { exports } = wasm;
     /** @type {import('./model-source.js').Loaders} */
     const loaders = {
@@ -81,7 +83,7 @@ export async function loadOnCpu(params, feeds, threads, onProgress, why) {
       finishFile: async (loader) => loader.finish(),
       finishPack: async (loader) => loader.finish(),
     };
-    return { wasm, exports, loaders };
+    return { wasm, exports, loaders, judge: judged.bind(null, wasm) };
   };
   const { started, classifier } = await fill(params, feeds, progress, start);
   const { exports, memory, reason } = started.wasm;
@@ -100,7 +102,8 @@ export async function loadOnGpu(params, feeds, onProgress, info) {
   const progress = new ProgressReporter(onProgress);
   const start = async () => {
     const gpu = await openGpu(progress);
-    return { gpu, exports: gpu.exports, loaders: gpuLoaders(gpu) };
+    // Whatever it does wrong, the CPU comes next.
+    return { gpu, exports: gpu.exports, loaders: gpuLoaders(gpu), judge: (/** @type {() => Promise<Classifier>} */ prepare) => prepare() };
   };
   const { started, classifier } = await fill(params, feeds, progress, start);
   const { exports, memory, device } = started.gpu;
@@ -133,7 +136,11 @@ export async function answer(classifier, text, goal, thresholds) {
 /**
  * Starts an engine, fills it with the bytes of all stages, and builds the models.
  *
- * @template {{ exports: import('./wasm-module.d.ts').WasmModule, loaders: import('./model-source.js').Loaders }} Started
+ * @template {{
+ *   exports: import('./wasm-module.d.ts').WasmModule,
+ *   loaders: import('./model-source.js').Loaders,
+ *   judge: (prepare: () => Promise<Classifier>) => Promise<Classifier>,
+ * }} Started
  * @param {LoadParams} params
  * @param {ChunkFeed[]} feeds
  * @param {ProgressReporter} progress
@@ -147,9 +154,10 @@ async function fill({ stages, cache }, feeds, progress, start) {
     start(),
     ...stages.map(({ source, config }, index) => openModel(source, feeds[index], config, caching)),
   ]);
-  const { exports, loaders } = started;
+  const { exports, loaders, judge } = started;
   const models = opened.map((model) => model.start(loaders));
-  const adapters = await Promise.all(stages.map(({ adapter }) => adapter && openAdapter(adapter, exports.adapter_files())));
+  const list = exports.adapter_files();
+  const adapters = await Promise.all(stages.map(({ adapter }) => adapter && openAdapter(adapter, list, caching)));
   progress.start(sumOf([...adapters, ...models].map((part) => (part ? part.total : 0))));
   /** @type {((Uint8Array | null)[] | undefined)[]} */
   const files = [];
@@ -157,16 +165,17 @@ async function fill({ stages, cache }, feeds, progress, start) {
   for (const adapter of adapters) files.push(await adapter?.read(progress));
   for (const model of models) await model.receive(progress);
   progress.end();
-  const classifier = await progress.step('prepare', async () => {
+  const build = async () => {
     /** @type {Classifier[]} */
     const ready = [];
     for (const [index, model] of models.entries()) {
       const classifier = await model.finish();
       const adapter = files[index];
-      if (adapter) await applyAdapter(classifier, adapter, exports.adapter_files(), { force: false });
+      if (adapter) await applyAdapter(classifier, adapter, list, { force: false });
       ready.push(classifier);
     }
     return ready.reduce((cascade, later) => cascade.followed_by(later));
-  });
+  };
+  const classifier = await progress.step('prepare', () => judge(build));
   return { started, classifier };
 }

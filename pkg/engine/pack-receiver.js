@@ -90,7 +90,7 @@ async function push(loader, files, progress, open) {
 }
 
 /** Progress that does not fall when the same bytes come again. */
-class HighWater {
+export class HighWater {
   /** @type {ProgressReporter} */
   #progress;
   #highest = 0;

@@ -1,5 +1,5 @@
 /**
- * Starts the WebAssembly module: the fastest build that this browser runs, and says why none faster.
+ * Starts the WebAssembly module: the fastest build that this browser runs right, and says why none faster.
  *
  * @module
  */
@@ -9,8 +9,12 @@ import { BUILDS } from './builds.js';
 import { fetchOk } from './byte-source.js';
 import { hasRelaxedSimd, possibleThreads, sharedMemory } from './features.js';
 
-/** @typedef {import('./builds.js').BuildName} BuildName */
+/** @typedef {Exclude<import('./builds.js').BuildName, 'webgpu'>} BuildName Of those for the CPU. */
 /** @typedef {import('./wasm-module.d.ts').WasmModule} WasmModule */
+/** @typedef {import('../protocol.js').UnfitBuild} UnfitBuild */
+
+/** What the engine says of scores that no sound build gives. */
+const NOT_FINITE = 'logits are not finite';
 
 /**
  * @typedef {object} Wasm
@@ -18,6 +22,8 @@ import { hasRelaxedSimd, possibleThreads, sharedMemory } from './features.js';
  * @property {WebAssembly.Memory} memory
  * @property {BuildName} build
  * @property {string | null} reason Why no faster build or more threads run; `null` where they do.
+ * @property {readonly UnfitBuild[]} unfit Builds that were tried before.
+ * @property {boolean} isLast Whether there is no other build left to try.
  */
 
 /** Longest that threads may take to start, in milliseconds; the engine goes on with those that did. */
@@ -32,31 +38,23 @@ const THREADS_START_MS = 5_000;
  */
 
 /**
- * @param {number | 'auto'} wanted Threads.
+ * @param {{ threads: number | 'auto', unfit: readonly UnfitBuild[] }} how Threads that are wanted, and builds that are not.
  * @param {ThreadStarter} starter
  * @returns {Promise<Wasm>}
  * @throws {IntentError} `network`, `worker_failed`
  */
-export async function startWasm(wanted, starter) {
-  const relaxed = hasRelaxedSimd();
-  const reasons = relaxed ? [] : ['no relaxed SIMD in this browser'];
-  const possible = possibleThreads(wanted);
-  let { threads } = possible;
-  if (possible.reason !== null) reasons.push(possible.reason);
-  const shared = threads > 1 ? sharedMemory() : null;
-  if (threads > 1 && shared === null) {
-    threads = 1;
-    reasons.push('no threads: the browser refused shared memory');
-  }
-  const build = nameOf(relaxed, shared !== null);
+export async function startWasm({ threads: wanted, unfit }, starter) {
+  const { builds, threads, shared, reasons } = choose(wanted, unfit);
+  const [build] = builds;
   const [module, exports] = await Promise.all([compile(BUILDS[build].module().href), BUILDS[build].bindings()]);
   const started = await exports.default({ module_or_path: module, ...(shared && { memory: shared }) });
-  const memory = shared ?? started.memory;
-  if (shared !== null && isThreads(build)) {
-    const missing = await startThreads(exports, { build, module, memory: shared }, threads, starter);
+  let memory = started.memory;
+  if (shared && isThreads(build)) {
+    memory = shared;
+    const missing = await startThreads(exports, { build, module, memory }, threads, starter);
     if (missing > 0) reasons.push(`${missing} of ${threads} threads did not start`);
   }
-  return { exports, memory, build, reason: reasons.length > 0 ? reasons.join('; ') : null };
+  return { exports, memory, build, reason: reasons.length > 0 ? reasons.join('; ') : null, unfit, isLast: builds.length === 1 };
 }
 
 /**
@@ -72,13 +70,70 @@ export async function startGpuWasm() {
 }
 
 /**
- * @param {boolean} relaxed
- * @param {boolean} threads
- * @returns {Exclude<BuildName, 'webgpu'>}
+ * Relaxed SIMD has about 1.7 times the rate of SIMD without it, and so have two threads beside one: two without it are as
+ * fast as one with it, which takes less memory and no start of a thread; three are faster.
+ *
+ * @param {number} threads
+ * @returns {readonly BuildName[]} The fastest first.
  */
-function nameOf(relaxed, threads) {
-  const kernels = relaxed ? 'relaxed-simd' : 'simd128';
-  return threads ? `${kernels}-threads` : kernels;
+export function bySpeed(threads) {
+  if (threads === 1) return ['relaxed-simd', 'simd128'];
+  if (threads === 2) return ['relaxed-simd-threads', 'relaxed-simd', 'simd128-threads', 'simd128'];
+  return ['relaxed-simd-threads', 'simd128-threads', 'relaxed-simd', 'simd128'];
+}
+
+/**
+ * Which builds run here, the fastest first, and why no others.
+ *
+ * @param {number | 'auto'} wanted
+ * @param {readonly UnfitBuild[]} unfit
+ * @returns {{ builds: BuildName[], threads: number, shared: WebAssembly.Memory | null, reasons: string[] }} Memory for the
+ *   first of them, if that one has threads.
+ */
+function choose(wanted, unfit) {
+  const reasons = unfit.map(({ build, why }) => `the build ${build} computes wrongly here: ${why}`);
+  const relaxed = hasRelaxedSimd();
+  if (!relaxed) reasons.push('no relaxed SIMD in this browser');
+  const { threads, reason } = possibleThreads(wanted);
+  if (reason !== null) reasons.push(reason);
+  const isSound = (/** @type {BuildName} */ name) => (relaxed || !name.startsWith('relaxed')) && unfit.every(({ build }) => build !== name);
+  const builds = bySpeed(threads).filter(isSound);
+  // Addresses are set aside for it, so only where they are used.
+  const shared = isThreads(builds[0]) ? sharedMemory() : null;
+  if (shared || threads === 1) return { builds, threads, shared, reasons };
+  if (isThreads(builds[0])) {
+    reasons.push('no threads: the browser refused shared memory');
+    return { builds: builds.filter((name) => !isThreads(name)), threads, shared, reasons };
+  }
+  const other = builds.some(isThreads) ? 'one with relaxed SIMD is as fast as two without' : 'no build with threads is right here';
+  reasons.push(`no threads: ${other}`);
+  return { builds, threads, shared, reasons };
+}
+
+/**
+ * Builds the models, which answer their golden messages while they are built, and notes of a failure whether it is the
+ * build's.
+ *
+ * @template T
+ * @param {Pick<Wasm, 'build' | 'unfit' | 'isLast'>} wasm
+ * @param {() => Promise<T>} prepare
+ * @returns {Promise<T>}
+ * @throws {IntentError} Of the code that the engine gave.
+ */
+export async function judged({ build, unfit, isLast }, prepare) {
+  try {
+    return await prepare();
+  } catch (error) {
+    const { code, message } = /** @type {{ code?: unknown, message?: unknown }} */ (error ?? {});
+    // A request that does not fit the model is `inference` too: no build answers that.
+    const isWrong = code === 'golden_mismatch' || (code === 'inference' && String(message).includes(NOT_FINITE));
+    if (!isWrong) throw error;
+    // The page starts anew without this build, and with memory that nothing wrong has been written to.
+    if (!isLast) throw Object.assign(/** @type {Error} */ (error), { unfit: build });
+    if (unfit.length === 0) throw error;
+    const before = unfit.map((one) => one.build).join(', ');
+    throw new IntentError(code, `${message}; nor did the builds ${before}`, { cause: error });
+  }
 }
 
 /**

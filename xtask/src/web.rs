@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::run::{cargo, npm, root, run, target_dir, web_tests};
-use crate::{notices, setup};
+use crate::{budget, notices, setup};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const NAME: &str = "relayops_intent";
@@ -100,7 +100,7 @@ pub(crate) fn is_built() -> bool {
     BUILDS.iter().all(|build| wasm.join(build.name).join(format!("{NAME}.d.ts")).is_file())
 }
 
-/// Builds them all.
+/// Builds them all, and holds the package to its budgets.
 pub(crate) fn build(profile: Profile) -> Result<()> {
     setup::without_browser()?;
     notices::write()?;
@@ -117,7 +117,8 @@ pub(crate) fn build(profile: Profile) -> Result<()> {
     }
     copy_models()?;
     copy_sets()?;
-    run(&mut npm(&["run", "--silent", "types"]))
+    run(&mut npm(&["run", "--silent", "types"]))?;
+    budget::check(profile.name())
 }
 
 /// Removes from `out` what is no build: what earlier versions left there would ship too.

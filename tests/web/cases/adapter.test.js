@@ -266,7 +266,7 @@ test('progress counts the files’ bytes', async () => {
     });
     assert.deepEqual([...new Set(events.map((event) => event.phase))], ['download', 'prepare', 'ready']);
     const downloads = events.filter((event) => event.phase === 'download');
-    assert.deepEqual([downloads[0].loaded, downloads.at(-1)], [0, { phase: 'download', loaded: bytes, total: bytes }]);
+    assert.deepEqual([downloads[0].loaded, downloads.at(-1)], [0, { phase: 'download', loaded: bytes, total: bytes, cache: { state: 'writing', bytes: 0 } }]);
   });
 });
 

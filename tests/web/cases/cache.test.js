@@ -3,14 +3,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, beforeEach, test } from 'node:test';
+import { damage, inWorker, lastDownload, list, states } from '../lib/cache.js';
 import { binary } from '../lib/paths.js';
 import { site } from '../lib/site.js';
 
 /** @typedef {import('../lib/browser.js').Page} Page */
-/** @typedef {import('/pkg/index.js').LoadProgress} LoadProgress */
 
 const web = site();
 
@@ -22,8 +22,10 @@ before(() => {
   const { folder, tiny } = web.models;
   const origin = join(folder, 'origin.json');
   writeFileSync(origin, JSON.stringify({ base: 'tiny', sha256: '0'.repeat(64), licence: 'MIT', notices: '' }));
-  const args = ['pack', '--base', tiny, '--out', join(folder, 'pack'), '--name', 'tiny', '--origin', origin];
-  execFileSync(binary(), [...args, '--quant', 'q4_k,embedding=q8_0', '--max-file-bytes', '200000'], { stdio: ['ignore', 'ignore', 'inherit'] });
+  for (const [name, quant] of [['pack', 'q4_k'], ['later-pack', 'q8_0']]) {
+    const args = ['pack', '--base', tiny, '--out', join(folder, name), '--name', 'tiny', '--origin', origin];
+    execFileSync(binary(), [...args, '--quant', `${quant},embedding=q8_0`, '--max-file-bytes', '200000'], { stdio: ['ignore', 'ignore', 'inherit'] });
+  }
 });
 
 beforeEach(() => {
@@ -57,51 +59,9 @@ function ask(page, pack, cache = true) {
   );
 }
 
-/** @param {Page} page */
-function list(page) {
-  return page.evaluate(async () => (await import('/pkg/cache/index.js')).list());
-}
-
 /** Requests of one path so far. @param {string} path */
 function hits(path) {
   return web.server.hits.filter((hit) => hit.path === path);
-}
-
-/** @param {LoadProgress[]} progress */
-function lastDownload(progress) {
-  const last = progress.findLast((step) => step.phase === 'download');
-  assert.ok(last, JSON.stringify(progress));
-  return last;
-}
-
-/** @param {LoadProgress[]} progress */
-function states(progress) {
-  return [...new Set(progress.flatMap((step) => step.cache?.state ?? []))];
-}
-
-/** Changes a byte of one entry. @param {Page} page @param {string} entry */
-function damage(page, entry) {
-  return page.evaluate(async (entry) => {
-    const [name] = (await caches.keys()).filter((name) => name.startsWith('relayops-intent/models/'));
-    const cache = await caches.open(name);
-    const key = `https://relayops-intent.invalid/${entry}`;
-    const response = await cache.match(key);
-    if (!response) throw new Error(`${entry} is not there`);
-    const bytes = new Uint8Array(await response.arrayBuffer());
-    bytes[bytes.length >> 1] ^= 1;
-    await cache.put(key, new Response(bytes, { headers: response.headers }));
-  }, entry);
-}
-
-/** Puts `script` before the Worker's own modules. @param {string} script */
-function inWorker(script) {
-  return async (/** @type {import('../lib/browser.js').BrowserContext} */ context) => {
-    await context.route('**/storage-mock.js', (route) => route.fulfill({ body: script, contentType: 'text/javascript', headers: { 'cross-origin-embedder-policy': 'require-corp' } }));
-    await context.route('**/pkg/worker.js', async (route) => {
-      const response = await route.fetch();
-      await route.fulfill({ response, body: `import './storage-mock.js';\n${await response.text()}` });
-    });
-  };
 }
 
 test('a pack is fetched once, and read from the cache afterwards, also without a network', async () => {
@@ -155,6 +115,36 @@ test('a GGUF file by address too, and a new version of it replaces the old one',
     }
     await context.route('**/models/tiny.gguf', (route) => route.abort());
     assert.equal((await ask(page, '/models/tiny.gguf')).code, 'fulfilled', 'without a network');
+  });
+});
+
+test('versions of a pack at one address do not mix, and the old one goes when the new one is there', async () => {
+  const later = join(web.models.folder, 'later-pack');
+  await web.fresh(async ({ page, context }) => {
+    const expected = await ask(page, '/models/later-pack/');
+    await page.evaluate(async () => (await import('/pkg/cache/index.js')).clear());
+    // Of the first version some files are there, and some never came.
+    await context.route('**/models/pack/model-005.gguf-part', (route) => route.abort());
+    assert.equal((await ask(page, '/models/pack/')).code, 'network');
+    const [partial] = await list(page);
+    assert.ok(partial.bytes > 0 && !partial.complete, JSON.stringify(partial));
+    await context.unrouteAll();
+
+    const files = readdirSync(later);
+    for (const file of files) web.server.files.set(`/models/pack/${file}`, readFileSync(join(later, file)));
+    try {
+      const second = await ask(page, '/models/pack/');
+      assert.deepEqual(second.value, expected.value, second.message);
+      assert.equal(lastDownload(second.progress).cache?.bytes, 0, 'nothing of the first version was used');
+      const kept = await list(page);
+      assert.deepEqual(kept.map(({ complete }) => complete), [true]);
+      assert.notEqual(kept[0].id, partial.id);
+    } finally {
+      for (const file of files) web.server.files.delete(`/models/pack/${file}`);
+    }
+    const first = await ask(page, '/models/pack/');
+    assert.equal(first.code, 'fulfilled', first.message);
+    assert.notDeepEqual(first.value, expected.value, 'the two versions answer differently');
   });
 });
 

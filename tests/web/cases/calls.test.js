@@ -1,13 +1,29 @@
 /** Batches, sessions and many calls, in Chromium with the compact model. */
 
 import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { site } from '../lib/site.js';
 
 const web = site();
 
-/** Most bytes by which the page's and the Worker's memory may grow over 20,000 messages. */
+/** Most bytes by which the page's heap, and that of its Workers, may grow over 20,000 messages. */
 const MAX_GROWTH_BYTES = 4 * 1024 * 1024;
+
+/**
+ * @param {import('../lib/browser.js').Page} page
+ * @returns {Promise<number>} Bytes of JavaScript in the page's Workers after a collection of garbage, for which the browser
+ *   takes its time.
+ */
+function workerHeap(page) {
+  return page.evaluate(async () => {
+    /** @type {{ breakdown: { bytes: number, attribution: { scope: string }[] }[] }} */
+    const { breakdown } = await /** @type {any} */ (performance).measureUserAgentSpecificMemory();
+    const ofWorkers = breakdown.filter(({ attribution }) => attribution.some(({ scope }) => scope === 'DedicatedWorkerGlobalScope'));
+    if (ofWorkers.length === 0) throw new Error('no Worker was measured');
+    return ofWorkers.reduce((sum, { bytes }) => sum + bytes, 0);
+  });
+}
 
 test('a batch answers in order, and one that fails does not fail the others', async () => {
   await web.fresh(async ({ page, complaints }) => {
@@ -171,6 +187,54 @@ test('200 rapid edits: the latest wins, and ends where a single call does', asyn
   });
 });
 
+test('200 edits at any time while answers are under way: what is answered is right, in order, and the last is', { timeout: 120_000 }, async () => {
+  const seed = randomInt(1, 2 ** 31 - 1);
+  await web.fresh(async ({ page, complaints }) => {
+    const { calls, order, alone } = await page.evaluate(async (seed) => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load();
+      const typing = classifier.session();
+      let state = seed;
+      // Lehmer's generator.
+      const below = (/** @type {number} */ bound) => (state = (state * 48_271) % 2_147_483_647) % bound;
+      const words = 'my internet is down why was I charged twice hello there can you restart the modem please'.split(' ');
+      /** @type {{ text: string, code: string, probabilities: Record<string, number> | null }[]} */
+      const calls = [];
+      /** @type {number[]} */
+      const order = [];
+      let text = 'my';
+      let pending = Promise.resolve();
+      for (let index = 0; index < 200; index += 1) {
+        // Words are added, letters taken away, and now and then all of it is replaced.
+        const kind = below(10);
+        text = kind === 0 ? words[below(words.length)] : kind < 4 ? text.slice(0, -1 - below(3)) || 'I' : `${text} ${words[below(words.length)]}`;
+        const edit = text;
+        pending = window.outcome(typing.update(edit)).then(({ code, value }) => {
+          calls[index] = { text: edit, code, probabilities: value?.probabilities ?? null };
+          if (code === 'fulfilled') order.push(index);
+        });
+        // At once, some milliseconds later, or when the answer has come.
+        const wait = below(8);
+        if (wait === 0) await pending;
+        else if (wait < 6) await new Promise((resolve) => setTimeout(resolve, below(20)));
+      }
+      await pending;
+      typing.close();
+      /** @type {Record<number, Record<string, number> | null>} */
+      const alone = {};
+      for (const index of order) alone[index] = (await classifier.classify(calls[index].text)).probabilities;
+      return { calls, order, alone };
+    }, seed);
+    const codes = calls.map(({ code }) => code);
+    assert.equal(codes.length, 200);
+    assert.deepEqual([...new Set(codes)].toSorted(), ['fulfilled', 'superseded'], `seed ${seed}`);
+    assert.equal(codes[199], 'fulfilled', `seed ${seed}`);
+    assert.deepEqual(order, order.toSorted((a, b) => a - b), `seed ${seed}: in order`);
+    for (const index of order) assert.deepEqual(calls[index].probabilities, alone[index], `seed ${seed}: ${calls[index].text}`);
+    assert.deepEqual(complaints, []);
+  });
+});
+
 test('edits at the pace of typing are answered, and two sessions leave each other alone', async () => {
   await web.fresh(async ({ page }) => {
     const { codes, mixed } = await page.evaluate(async () => {
@@ -308,12 +372,13 @@ test('20,000 messages in one page: flat memory, and the same answer to the same 
     const run = (/** @type {number} */ count) =>
       page.evaluate((count) => /** @type {any} */ (window).run(count), count);
     const first = await run(500);
-    const heapBefore = await heap();
+    const [heapBefore, workersBefore] = [await heap(), await workerHeap(page)];
     const second = await run(19_500);
-    const heapAfter = await heap();
+    const [heapAfter, workersAfter] = [await heap(), await workerHeap(page)];
     assert.deepEqual([first.different, second.different], [0, 0]);
     assert.equal(second.memory, first.memory, 'WebAssembly memory does not grow at all');
     assert.ok(heapAfter - heapBefore <= MAX_GROWTH_BYTES, `the page's heap grew from ${heapBefore} to ${heapAfter} bytes`);
-    console.log(`MEASURED 20,000 messages: wasm memory ${first.memory} to ${second.memory} bytes, page heap ${heapBefore} to ${heapAfter} bytes`);
+    assert.ok(workersAfter - workersBefore <= MAX_GROWTH_BYTES, `the Workers' heap grew from ${workersBefore} to ${workersAfter} bytes`);
+    console.log(`MEASURED 20,000 messages: wasm memory ${first.memory} to ${second.memory} bytes, page heap ${heapBefore} to ${heapAfter} bytes, Workers' heap ${workersBefore} to ${workersAfter} bytes`);
   });
 });

@@ -41,7 +41,9 @@ export function makeAdapters(folder, model) {
   const folders = {};
   const write = (/** @type {string} */ name, /** @type {number} */ seed, /** @type {object} */ intent) => {
     writeTwo(name, seed);
-    writeFileSync(join(folders[name], 'intent.json'), JSON.stringify(intent));
+    // The second says nothing of its files, as the project's first adapters did.
+    const promised = seed === SEEDS.second ? {} : { files: digests(folders[name]) };
+    writeFileSync(join(folders[name], FILES[0]), JSON.stringify({ ...intent, ...promised }));
   };
   // As PEFT leaves it.
   const writeTwo = (/** @type {string} */ name, /** @type {number} */ seed) => {
@@ -98,6 +100,15 @@ export async function offer(context, folders) {
     if (!folders[name] || !FILES.includes(file) || !existsSync(join(folders[name], file))) return route.fulfill({ status: 404 });
     return route.fulfill({ path: join(folders[name], file), headers: { 'cross-origin-resource-policy': 'same-origin' } });
   });
+}
+
+/**
+ * @param {string} folder
+ * @returns {Record<string, string>} SHA-256 of the files beside `intent.json`, by name.
+ */
+function digests(folder) {
+  const digest = (/** @type {string} */ file) => createHash('sha256').update(readFileSync(join(folder, file))).digest('hex');
+  return Object.fromEntries(FILES.slice(1).map((file) => [file, digest(file)]));
 }
 
 /**
