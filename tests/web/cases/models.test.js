@@ -9,6 +9,7 @@ import { FILES, TEXTS, makeAdapters, native } from '../lib/adapters.js';
 import { send } from '../lib/page.js';
 import { ROOT } from '../lib/paths.js';
 import { suite } from '../lib/suite.js';
+import { withAdapters } from '../../../www/model/offered.js';
 import { bytes, percent } from '../../../www/ui/format.js';
 
 const web = suite();
@@ -166,6 +167,21 @@ test('a base that has no adapter is offered with a word of warning, and not behi
     await load(page, 'Load compact');
     assert.ok(await page.isHidden('#model-note'));
   });
+});
+
+test('the adapters that ship go beside the files that fetch brings, under names for people', () => {
+  const shipped = ['0.5b', '1.5b'].map((size) => {
+    const name = `qwen2.5-${size}-lora`;
+    const { base } = JSON.parse(readFileSync(join(ROOT, 'models', name, FILES[0]), 'utf8'));
+    return { name, base: base.name, part: { url: new URL('http://localhost/'), key: '', bytes: 1 } };
+  });
+  const names = (/** @type {string} */ file, adapters = shipped) => withAdapters(file, adapters).map(({ name, adapter }) => [name, adapter.name]);
+  const file = 'qwen2.5-coder-0.5b-instruct-q4_k_m.gguf';
+  assert.deepEqual(names(file), [['Qwen2.5 0.5B with its adapter', 'qwen2.5-0.5b-lora']]);
+  assert.deepEqual(names(file.replace('0.5b', '1.5b')), [['Qwen2.5 1.5B with its adapter', 'qwen2.5-1.5b-lora']]);
+  for (const other of ['qwen2.5-coder-0.5b-instruct-q8_0.gguf', 'qwen2.5-coder-0.5b.gguf', 'qwen2.5-0.5b']) assert.deepEqual(names(other), [], other);
+  const mine = { ...shipped[0], name: 'mine' };
+  assert.deepEqual(names(file, [...shipped, mine]).map(([name]) => name), ['Qwen2.5 0.5B with qwen2.5-0.5b-lora', 'Qwen2.5 0.5B with mine']);
 });
 
 test('a file of somebody’s own has the adapter that belongs to its name, if its bytes are those', async () => {
