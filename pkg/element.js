@@ -49,6 +49,8 @@ export class RelayopsIntentElement extends Base {
   #typing = null;
   /** Counts what was asked, so that late answers are known. */
   #asked = 0;
+  /** Messages that were sent and are not answered yet. */
+  #sending = 0;
 
   /**
    * The classifier to use; set it to share one. Without one the element loads its own when somebody
@@ -164,18 +166,37 @@ export class RelayopsIntentElement extends Base {
       this.#clear();
       return null;
     }
+    this.#sending += sent ? 1 : 0;
+    /** @type {import('./client/session.js').Session | null} */
+    let session = null;
     try {
-      const session = this.#sessionOf(await this.#classifier());
+      session = this.#sessionOf(await this.#classifier());
       // Others came while the model was loading.
       if (asked !== this.#asked && !sent) return null;
       const result = await (sent ? session.submit(text) : session.update(text));
+      // The field was cleared meanwhile.
+      if (asked !== this.#asked && !sent) return null;
       this.#show({ text, result, provisional: !sent }, asked === this.#asked);
       return result;
     } catch (error) {
-      // Whoever loads tells of failures to load, once.
-      if (this.#given || this.#typing) this.#failed(error);
+      this.#notRead(error, session);
       return null;
+    } finally {
+      this.#sending -= sent ? 1 : 0;
     }
+  }
+
+  /**
+   * @param {unknown} error
+   * @param {import('./client/session.js').Session | null} session Nothing where the model could not be loaded: whoever loads
+   *   tells of that, once.
+   */
+  #notRead(error, session) {
+    // Of a session that has ended, the end was told.
+    if (!session || session !== this.#typing?.session) return;
+    // The next message finds a new one.
+    if (!this.#given && error instanceof IntentError && error.code === 'worker_failed') this.#endOwn();
+    this.#failed(error);
   }
 
   /** @param {IntentClassifier} classifier */
@@ -198,6 +219,8 @@ export class RelayopsIntentElement extends Base {
 
   #clear() {
     this.#asked += 1;
+    // An update that is under way is wanted no more, and nothing of its text is to stay; what was sent is still answered.
+    if (this.#sending === 0) this.#endTyping();
     this.#view?.clear();
   }
 
@@ -212,9 +235,13 @@ export class RelayopsIntentElement extends Base {
     this.dispatchEvent(new CustomEvent('intent-error', { detail: error, bubbles: true, composed: true }));
   }
 
-  #endOwn() {
+  #endTyping() {
     this.#typing?.session.close();
     this.#typing = null;
+  }
+
+  #endOwn() {
+    this.#endTyping();
     const own = this.#own;
     this.#own = null;
     own?.abort.abort();

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::{IntentError, Result};
@@ -87,16 +87,26 @@ pub struct Expression {
     compiled: OnceLock<Regex>,
 }
 
+/// Most patterns of a policy.
+pub const MAX_PATTERNS: usize = 64;
+/// Most bytes of a pattern as it is written: its parts take a hundred times as many while it is read.
+const MAX_SOURCE_BYTES: usize = 1 << 12;
+/// Most bytes of a pattern once compiled.
+const MAX_COMPILED_BYTES: usize = 1 << 20;
+
 impl Expression {
     /// The compiled expression.
     ///
     /// # Errors
-    /// Where it is not one.
+    /// Where it is not one, or a large one.
     pub fn compile(&self) -> std::result::Result<Regex, regex::Error> {
         if let Some(compiled) = self.compiled.get() {
             return Ok(compiled.clone());
         }
-        let compiled = Regex::new(&self.source)?;
+        if self.source.len() > MAX_SOURCE_BYTES {
+            return Err(regex::Error::CompiledTooBig(MAX_COMPILED_BYTES));
+        }
+        let compiled = RegexBuilder::new(&self.source).size_limit(MAX_COMPILED_BYTES).build()?;
         Ok(self.compiled.get_or_init(|| compiled).clone())
     }
 }
@@ -136,6 +146,10 @@ impl Policy {
     }
 
     fn compile(&self) -> Result<Vec<(String, Regex)>> {
+        if self.patterns.len() > MAX_PATTERNS {
+            let detail = format!("{} are more than the {MAX_PATTERNS} allowed", self.patterns.len());
+            return Err(IntentError::config("policy.patterns", detail));
+        }
         let compile = |(index, pattern): (usize, &Pattern)| {
             let regex = pattern
                 .regex

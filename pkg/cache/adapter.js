@@ -8,13 +8,13 @@
  */
 
 import { IntentError } from '../errors.js';
-import { readFile } from '../engine/adapter-source.js';
-import { announcedBytes, openResponse, openUrl, openUrlIfThere } from '../engine/byte-source.js';
+import { readAll, readFile } from '../engine/adapter-source.js';
+import { openAll, openUrl, openUrlIfThere } from '../engine/byte-source.js';
 import { HighWater } from '../engine/pack-receiver.js';
 import { sumOf } from '../engine/progress.js';
 import { CachedModel } from './cached-model.js';
 import { isUnreachable, keptOf } from './open.js';
-import { request } from './ranged.js';
+import { askLength, readRange } from './ranged.js';
 import { Store, sha256 } from './store.js';
 
 /** @typedef {import('../engine/adapter-source.js').OpenedAdapter} OpenedAdapter */
@@ -39,16 +39,15 @@ export async function openFolder(folder, list, progress, signal) {
   if (!intent || !digests || !globalThis.crypto?.subtle) {
     const why = digests ? 'there is no cache in an insecure context' : 'the adapter has no intent.json with the digests of its files';
     progress.cacheIs('memory', why);
-    return unkept(intent, files, await Promise.all(files.map(({ url }) => openUrl(url, signal))), signal);
+    return unkept(intent, files, await openAll(files.map(({ url }) => openUrl(url, signal))), signal);
   }
   const id = await sha256(intent);
-  const known = (await Store.records().catch(() => [])).find((record) => record.id === id);
-  if (known) return kept({ folder, id, intent, files, digests, sizes: known.files, responses: [] }, signal);
-  const responses = await Promise.all(files.map(({ url }) => request(url, 0, undefined, signal)));
-  const sizes = responses.map(({ headers }) => announcedBytes(headers)).filter((bytes) => bytes !== null);
-  if (sizes.length === files.length) return kept({ folder, id, intent, files, digests, sizes, responses }, signal);
-  progress.cacheIs('memory', 'the server does not say how long the adapter’s files are');
-  return unkept(intent, files, responses.map((response, index) => openResponse(response, files[index].url)), signal);
+  const known = (await Store.records().catch(() => [])).find((record) => record.id === id && record.complete);
+  // Of what is not complete the lengths are only those that a server once announced.
+  const lengths = known
+    ? known.files.map((total) => ({ total, exact: true }))
+    : await Promise.all(files.map(({ url }) => askLength(url, signal)));
+  return kept({ folder, id, intent, files, digests, lengths }, signal);
 }
 
 /**
@@ -99,9 +98,7 @@ function unkept(intent, files, opened, signal) {
   const bytes = intent?.byteLength ?? 0;
   const read = async (/** @type {ProgressReporter} */ progress) => {
     progress.add(bytes);
-    const all = [intent];
-    for (const [index, file] of opened.entries()) all.push(await readFile(file, files[index], progress, signal));
-    return all;
+    return [intent, ...(await readAll(opened, files, progress, signal))];
   };
   return { total: sumOf([bytes, ...opened.map(({ total }) => total)]), read };
 }
@@ -113,8 +110,7 @@ function unkept(intent, files, opened, signal) {
  * @property {Bytes} intent
  * @property {Addressed[]} files
  * @property {string[]} digests Of the files.
- * @property {number[]} sizes Of the files, in bytes.
- * @property {Response[]} responses With the files, where they have been asked for.
+ * @property {{ total: number | null, exact: boolean }[]} lengths Of the files, as of a `ByteSource`.
  */
 
 /**
@@ -123,8 +119,9 @@ function unkept(intent, files, opened, signal) {
  * @returns {OpenedAdapter}
  */
 function kept(adapter, signal) {
-  const { folder, id, intent, files, sizes, responses } = adapter;
+  const { folder, id, intent, files, lengths } = adapter;
   const read = async (/** @type {ProgressReporter} */ progress) => {
+    const sizes = lengths.map(({ total, exact }) => (exact && total !== null ? total : 0));
     const model = await CachedModel.open({ kind: 'adapter', id, url: folder, files: sizes }, progress, signal);
     try {
       progress.add(intent.byteLength);
@@ -134,15 +131,14 @@ function kept(adapter, signal) {
       return all;
     } finally {
       model.close();
-      // Those that were not come to; the others are at their end, or locked by who reads them.
-      for (const { body } of responses) body?.cancel().catch(() => {});
     }
   };
-  return { total: sumOf([intent.byteLength, ...sizes]), read };
+  return { total: sumOf([intent.byteLength, ...lengths.map(({ total }) => total)]), read };
 }
 
 /**
- * One file. Where the cache has it damaged, it is fetched again.
+ * One file. Where the cache has it damaged, it is fetched again. One whose length is not known, as where it comes compressed,
+ * is read to its end, and kept when its digest says that it is sound.
  *
  * @param {CachedModel} model
  * @param {Promised} adapter
@@ -152,20 +148,26 @@ function kept(adapter, signal) {
  * @returns {Promise<Bytes>}
  * @throws {IntentError} `checksum`
  */
-async function readVerified(model, { files, digests, sizes, responses }, index, progress, signal) {
+async function readVerified(model, { files, digests }, index, progress, signal) {
   const { url } = files[index];
   const counted = new HighWater(progress);
-  /** @type {Response | null} */
-  let response = responses[index] ?? null;
   for (;;) {
-    const source = { name: url, total: sizes[index], exact: true, chunks: model.chunks(index, url, response) };
+    // Of another tab that has just loaded it, perhaps.
+    const total = model.total(index);
+    const chunks = total === null ? readRange({ url, from: 0, to: 0, total: 0, open: true, signal }) : model.chunks(index, url);
+    const source = { name: url, total, exact: total !== null, chunks };
     const bytes = await readFile(source, files[index], counted, signal);
     // What was not read to its end is not damaged.
     if (signal?.aborted) throw new IntentError('aborted', 'the call was aborted');
     const actual = await sha256(bytes);
-    if (actual === digests[index]) return bytes;
-    if (!(await model.heal(index))) throw new IntentError('checksum', `${url}: SHA-256 is ${actual}, expected ${digests[index]}`);
+    if (actual === digests[index]) {
+      if (total === null) await model.keepWhole(index, bytes);
+      return bytes;
+    }
+    if (!(await model.heal(index))) {
+      await model.discard();
+      throw new IntentError('checksum', `${url}: SHA-256 is ${actual}, expected ${digests[index]}`);
+    }
     counted.restart();
-    response = null;
   }
 }

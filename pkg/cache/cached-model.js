@@ -54,7 +54,7 @@ export class CachedModel {
    * @returns {Promise<CachedModel>}
    */
   static async open(wanted, progress, signal) {
-    const record = { ...wanted, complete: false, savedAt: Date.now() };
+    const record = { ...wanted, files: [...wanted.files], complete: false, savedAt: Date.now() };
     let release = () => {};
     try {
       const store = await Store.open(wanted.id);
@@ -81,6 +81,14 @@ export class CachedModel {
 
   /**
    * @param {number} file
+   * @returns {number | null} Its bytes, `null` while they are not known.
+   */
+  total(file) {
+    return this.#record.files[file] || null;
+  }
+
+  /**
+   * @param {number} file Whose length is known.
    * @param {string} url
    * @param {Response | null} [opened] A response with the whole file.
    * @returns {AsyncGenerator<Uint8Array<ArrayBuffer>, void>} The file's bytes in order.
@@ -101,8 +109,9 @@ export class CachedModel {
         const response = at === 0 ? opened : null;
         if (response) opened = null;
         const to = await this.#nextKept(file, at / PIECE_BYTES + 1);
-        const { validator } = this.#record;
-        yield* this.#fetched(file, { url, from: at, to, total, validator, opened: response, signal: this.#signal });
+        const { validator, announced = false } = this.#record;
+        const open = announced && to === total;
+        yield* this.#fetched(file, { url, from: at, to, total, validator, open, opened: response, signal: this.#signal });
         at = to;
       }
     } finally {
@@ -163,6 +172,12 @@ export class CachedModel {
     let writing = Promise.resolve();
     for await (const chunk of readRange(part)) {
       for (let taken = 0; taken < chunk.byteLength; ) {
+        if (at >= part.total) {
+          await writing;
+          await this.#isLonger();
+          yield /** @type {Uint8Array<ArrayBuffer>} */ (chunk.subarray(taken));
+          break;
+        }
         const index = Math.floor(at / PIECE_BYTES);
         const begin = index * PIECE_BYTES;
         const size = pieceBytes(this.#record.files[file], index);
@@ -180,6 +195,27 @@ export class CachedModel {
       }
     }
     await writing;
+  }
+
+  /** The pieces are those of a file of another length, then. */
+  async #isLonger() {
+    if (!this.#store) return;
+    this.#store = null;
+    await Store.remove(this.#record.id).catch(() => {});
+    this.#progress.cacheIs('memory', 'the server does not say how long the file is');
+  }
+
+  /**
+   * Keeps a file whose length was not known before it was there.
+   *
+   * @param {number} file
+   * @param {Uint8Array<ArrayBuffer>} bytes All of it, and sound.
+   */
+  async keepWhole(file, bytes) {
+    this.#record.files[file] = bytes.byteLength;
+    for (let piece = 0; piece * PIECE_BYTES < bytes.byteLength; piece += 1) {
+      await this.#keep(file, piece, bytes.subarray(piece * PIECE_BYTES, (piece + 1) * PIECE_BYTES));
+    }
   }
 
   /**
@@ -209,6 +245,12 @@ export class CachedModel {
     return this.#reused.delete(file);
   }
 
+  /** Keeps nothing of it: what the server sends is not what was promised. */
+  async discard() {
+    if (this.#store) await Store.remove(this.#record.id).catch(() => {});
+    this.#store = null;
+  }
+
   /**
    * All bytes are there and sound. Older versions from the same address go.
    *
@@ -218,7 +260,8 @@ export class CachedModel {
     if (!this.#store || this.#record.complete) return;
     try {
       if (manifest) await this.#store.writeManifest(manifest);
-      await this.#store.writeRecord({ ...this.#record, complete: true, savedAt: Date.now() });
+      const { announced: _, ...record } = this.#record;
+      await this.#store.writeRecord({ ...record, complete: true, savedAt: Date.now() });
       const others = await Store.records();
       const older = others.filter(({ id, url }) => url === this.#record.url && id !== this.#record.id);
       await Promise.all(older.map(({ id }) => Store.remove(id)));

@@ -5,9 +5,9 @@
  */
 
 import { IntentError } from '../errors.js';
-import { fetchBytes, openResponse } from '../engine/byte-source.js';
+import { fetchBytes, lengthOf, openResponse } from '../engine/byte-source.js';
 import { CachedModel } from './cached-model.js';
-import { request, totalOf, validatorOf } from './ranged.js';
+import { request, validatorOf } from './ranged.js';
 import { Store, sha256 } from './store.js';
 
 /** @typedef {import('./store.js').ModelRecord} ModelRecord */
@@ -66,7 +66,7 @@ export async function openFile(url, progress) {
     await dropped(response);
     response = await request(url, 0);
   }
-  const total = totalOf(response);
+  const { total, exact } = lengthOf(response);
   if (total === null || validator === null || validator !== validatorOf(response)) {
     progress.cacheIs('memory', 'the server does not say which version of the file it sends, or how long it is');
     return openResponse(response, url);
@@ -76,7 +76,8 @@ export async function openFile(url, progress) {
     progress.cacheIs('memory', 'there is no cache in an insecure context');
     return openResponse(response, url);
   }
-  return sourceOf({ kind: 'gguf', id, url, validator, files: [total] }, response, progress);
+  const announced = exact ? {} : { announced: true };
+  return sourceOf({ kind: 'gguf', id, url, validator, files: [total], ...announced }, response, progress);
 }
 
 /**
@@ -96,7 +97,7 @@ function sourceOf(wanted, response, progress) {
       model.close();
     }
   }
-  return { name: wanted.url, total: wanted.files[0], exact: true, chunks: chunks() };
+  return { name: wanted.url, total: wanted.files[0], exact: !wanted.announced, chunks: chunks() };
 }
 
 /**

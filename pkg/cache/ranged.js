@@ -5,7 +5,7 @@
  */
 
 import { IntentError } from '../errors.js';
-import { announcedBytes, fetchOk, readBody } from '../engine/byte-source.js';
+import { fetchOk, lengthOf, readBody } from '../engine/byte-source.js';
 
 /** Attempts in a row that may bring nothing before a transfer is given up. */
 const MAX_FRUITLESS = 3;
@@ -45,6 +45,8 @@ export function request(url, from, to, signal) {
  * @property {number} to Where it ends, itself not included.
  * @property {number} total Bytes of the whole file.
  * @property {string} [validator] Version that it must be of.
+ * @property {boolean} [open] Whether there may be more after `to`, which is wanted too then: `to` and `total` are what
+ *   the file has at the least.
  * @property {Response | null} [opened] A response that has begun at `from`.
  * @property {AbortSignal} [signal] Ends the transfer, which fails then.
  */
@@ -57,19 +59,20 @@ export function request(url, from, to, signal) {
  * @returns {AsyncGenerator<Uint8Array, void>}
  * @throws {IntentError} `network`
  */
-export async function* readRange({ url, from, to, total, validator, opened = null, signal }) {
+export async function* readRange({ url, from, to, total, validator, open = false, opened = null, signal }) {
   let at = from;
   let fruitless = 0;
-  while (at < to) {
+  for (;;) {
     const before = at;
     try {
       const response = opened ?? (await requestSame({ url, from: at, to, total, validator, signal }));
       opened = null;
-      for await (const chunk of cut(response, url, at, to)) {
+      for await (const chunk of cut(response, url, at, open ? Infinity : to)) {
         at += chunk.byteLength;
         yield chunk;
       }
-      if (at < to) throw new IntentError('network', `${url}: ended at byte ${at} of ${to}`, { cause: 'the end' });
+      if (at >= to) return;
+      throw new IntentError('network', `${url}: ended at byte ${at} of ${to}`, { cause: 'the end' });
     } catch (error) {
       fruitless = at === before ? fruitless + 1 : 0;
       if (fruitless === MAX_FRUITLESS || signal?.aborted || !isTransport(error)) throw error;
@@ -122,11 +125,16 @@ async function* cut(response, url, from, to) {
 }
 
 /**
- * @param {Response} response
- * @returns {number | null} Bytes of the whole file, where they can be known.
+ * Asks how long a file is, and for nothing of it.
+ *
+ * @param {string} url
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<ReturnType<typeof lengthOf>>} A server need not answer this: it says nothing then.
  */
-export function totalOf(response) {
-  if (response.status !== 206) return announcedBytes(response.headers);
-  const total = Number(/\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1] ?? NaN);
-  return Number.isSafeInteger(total) ? total : null;
+export async function askLength(url, signal) {
+  try {
+    return lengthOf(await fetchOk(url, signal, { method: 'HEAD', cache: 'no-store' }));
+  } catch {
+    return { total: null, exact: false };
+  }
 }

@@ -44,7 +44,8 @@ const DIGEST = 'x-sha256';
  *   single file.
  * @property {string} url Where it came from.
  * @property {string} [validator] Of a single file: what its server told it apart by.
- * @property {number[]} files Bytes of each file.
+ * @property {number[]} files Bytes of each file; 0 while they are not known.
+ * @property {boolean} [announced] Whether the server may have counted compressed bytes; not once it is complete.
  * @property {boolean} complete
  * @property {number} savedAt Milliseconds since 1970.
  */

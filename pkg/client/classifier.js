@@ -8,7 +8,7 @@ import { IntentError } from '../errors.js';
 import { WrongBuild } from '../protocol.js';
 import { checkEscalation } from '../outbox/options.js';
 import { Outbox } from '../outbox/outbox.js';
-import { eraseExpired } from '../outbox/store.js';
+import { eraseInTime } from '../outbox/store.js';
 import { openAdapter } from './adapter-source.js';
 import {
   checkAfterCrash,
@@ -114,6 +114,8 @@ export class IntentClassifier {
   #outbox = null;
   /** Outboxes that send no more. @type {Outbox[]} */
   #retired = [];
+  /** Ends the erasing of what earlier visits left behind; `null` before escalation was off. @type {AbortController | null} */
+  #erasing = null;
   /** Counts settings of escalation: the last one holds, however long an earlier one takes to open. */
   #settings = 0;
   #disposed = false;
@@ -329,7 +331,8 @@ export class IntentClassifier {
 
   /**
    * Says where messages go from now on that the gate does not leave to the device. With `'off'`
-   * nothing is sent any more, neither what is under way nor what was queued before.
+   * nothing is sent any more, neither what is under way nor what was queued before, by no page of the origin;
+   * it resolves when the others can know.
    *
    * @param {'off' | import('../outbox/types.js').EscalationOptions} escalation
    * @returns {Promise<void>}
@@ -338,11 +341,14 @@ export class IntentClassifier {
   async setEscalation(escalation) {
     const settings = checkEscalation(escalation);
     const turn = (this.#settings += 1);
-    this.#outbox?.stopSending();
-    if (this.#outbox) this.#retired.push(this.#outbox);
+    const before = this.#outbox;
     this.#outbox = null;
+    before?.stopSending();
+    if (before) this.#retired.push(before);
     if (!settings) {
-      void eraseExpired();
+      this.#eraseInTime();
+      // A database that is gone holds nothing that could be sent.
+      await before?.withdraw().catch(() => undefined);
       return;
     }
     const outbox = await Outbox.open(settings);
@@ -354,6 +360,12 @@ export class IntentClassifier {
     if (this.#disposed) throw new IntentError('disposed', 'the classifier was disposed');
   }
 
+  #eraseInTime() {
+    if (this.#erasing || this.#disposed) return;
+    this.#erasing = new AbortController();
+    void eraseInTime(this.#erasing.signal);
+  }
+
   /**
    * Ends the Worker and frees the model. Pending and later calls reject with `disposed`. Messages
    * in the outbox are sent when a classifier is loaded for the same address again.
@@ -361,6 +373,7 @@ export class IntentClassifier {
   dispose() {
     this.#disposed = true;
     for (const outbox of [...this.#retired, this.#outbox]) outbox?.close();
+    this.#erasing?.abort();
     this.#retired = [];
     this.#outbox = null;
     this.#client.stop(new IntentError('disposed', 'the classifier was disposed'));

@@ -5,7 +5,7 @@
  */
 
 import { IntentError } from '../errors.js';
-import { openBlob, openUrl, openUrlIfThere } from './byte-source.js';
+import { openAll, openBlob, openUrl, openUrlIfThere } from './byte-source.js';
 import { sumOf } from './progress.js';
 
 /** @typedef {import('../protocol.js').AdapterSource} AdapterSource */
@@ -37,16 +37,9 @@ export async function openAdapter(source, list, caching, signal) {
     const { total, read } = await unlessAborted(signal, () => openFolder(source.url, list, caching.progress, signal));
     return { total, read: (progress) => unlessAborted(signal, () => read(progress)) };
   }
-  const opened = await unlessAborted(signal, () => Promise.all(list.map((file) => openFile(source, file, list, signal))));
+  const opened = await unlessAborted(signal, () => openAll(list.map((file) => openFile(source, file, list, signal))));
   const total = sumOf(opened.map((file) => (file ? file.total : 0)));
-  const read = async (/** @type {ProgressReporter} */ progress) => {
-    const files = [];
-    for (const [index, file] of opened.entries()) {
-      files.push(file && (await unlessAborted(signal, () => readFile(file, list[index], progress, signal))));
-    }
-    return files;
-  };
-  return { total, read };
+  return { total, read: (progress) => unlessAborted(signal, () => readAll(opened, list, progress, signal)) };
 }
 
 /**
@@ -65,6 +58,25 @@ async function openFile(source, { name, optional }, list, signal) {
   if (!blob && optional) return null;
   if (!blob) throw new IntentError('invalid_argument', `adapter: ${name} is missing`);
   return openBlob(blob, name);
+}
+
+/**
+ * One file after the other; after a failure none is left waiting to be read.
+ *
+ * @param {(ByteSource | null)[]} opened
+ * @param {AdapterFile[]} list
+ * @param {Pick<ProgressReporter, 'add'>} progress
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<(Uint8Array<ArrayBuffer> | null)[]>}
+ */
+export async function readAll(opened, list, progress, signal) {
+  try {
+    const files = [];
+    for (const [index, file] of opened.entries()) files.push(file && (await readFile(file, list[index], progress, signal)));
+    return files;
+  } finally {
+    for (const file of opened) file?.cancel?.();
+  }
 }
 
 /**

@@ -15,6 +15,7 @@ import { MAX_CHUNK_BYTES } from '../protocol.js';
  * @property {number | null} total Bytes to expect, `null` if not known.
  * @property {boolean} exact Whether `total` is what will arrive, or only announced.
  * @property {AsyncIterable<Uint8Array>} chunks In file order, of at most `MAX_CHUNK_BYTES`.
+ * @property {() => void} [cancel] Ends a transfer of which nothing was read.
  */
 
 /**
@@ -137,14 +138,39 @@ export async function openUrlIfThere(url, signal, init) {
  * @returns {ByteSource}
  */
 export function openResponse(response, url) {
-  const announced = announcedBytes(response.headers);
   return {
     name: url,
-    total: announced,
-    // Another origin may compress without letting us see that it does.
-    exact: announced !== null && response.type === 'basic',
+    ...lengthOf(response),
     chunks: split(readBody(response, url)),
+    // One that is being read is its reader's to end.
+    cancel: () => void response.body?.cancel().catch(() => {}),
   };
+}
+
+/**
+ * @param {Response} response With a whole file, or the head of one.
+ * @returns {{ total: number | null, exact: boolean }} As of a `ByteSource`.
+ */
+export function lengthOf({ headers, type }) {
+  const total = announcedBytes(headers);
+  // Another origin may compress without letting us see that it does.
+  return { total, exact: total !== null && type === 'basic' };
+}
+
+/**
+ * All of them, or none: where one can't be opened the others are not left waiting to be read.
+ *
+ * @template {ByteSource | null} T
+ * @param {Promise<T>[]} opening
+ * @returns {Promise<T[]>}
+ */
+export async function openAll(opening) {
+  const settled = await Promise.allSettled(opening);
+  const failed = settled.find((one) => one.status === 'rejected');
+  const opened = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  if (!failed) return opened;
+  for (const source of opened) source?.cancel?.();
+  throw failed.reason;
 }
 
 /**
@@ -162,7 +188,7 @@ export function readBody(response, url) {
  * @param {Headers} headers
  * @returns {number | null} `null` too if Content-Length counts compressed bytes.
  */
-export function announcedBytes(headers) {
+function announcedBytes(headers) {
   const length = headers.get('content-length');
   if (length === null || headers.has('content-encoding')) return null;
   const bytes = Number(length);

@@ -5,6 +5,7 @@
  */
 
 import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { parentPort } from 'node:worker_threads';
@@ -18,11 +19,25 @@ const fetchOverNetwork = globalThis.fetch;
 const fetchAnything = async (resource, init) => {
   const url = String(resource);
   if (!url.startsWith('file:')) return fetchOverNetwork(resource, init);
-  const file = createReadStream(fileURLToPath(url));
-  // So that a missing file fails here and not with its first byte.
+  const path = fileURLToPath(url);
+  const found = await stat(path).catch(unlessMissing);
+  if (!found?.isFile()) return new Response(null, { status: 404, statusText: 'Not Found' });
+  const headers = { 'content-length': String(found.size) };
+  if (init?.method === 'HEAD') return new Response(null, { headers });
+  const file = createReadStream(path);
+  // So that a file that may not be read fails here and not with its first byte.
   await new Promise((resolve, reject) => file.once('open', resolve).once('error', reject));
-  return new Response(/** @type {ReadableStream<Uint8Array>} */ (Readable.toWeb(file)));
+  return new Response(/** @type {ReadableStream<Uint8Array>} */ (Readable.toWeb(file)), { headers });
 };
+
+/**
+ * @param {NodeJS.ErrnoException} error
+ * @returns {null} For a file that is not there, as a server's 404.
+ */
+function unlessMissing(error) {
+  if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
+  throw error;
+}
 
 Object.assign(globalThis, {
   fetch: fetchAnything,

@@ -7,7 +7,7 @@
 
 import { bodyOf } from './body.js';
 import { checkEscalation } from './options.js';
-import { MAX_RETRY_AFTER_MS, send } from './send.js';
+import { MAX_RETRY_AFTER_MS, eitherOf, send } from './send.js';
 import { openStore } from './store.js';
 import { IntentError } from '../errors.js';
 
@@ -42,6 +42,8 @@ export class Outbox extends EventTarget {
   #channel;
   #stop = new AbortController();
   #closed = false;
+  /** What is under way. @type {{ key: string, end: AbortController } | null} */
+  #sending = null;
   /** Messages being redacted and stored. @type {Set<Promise<void>>} */
   #storing = new Set();
   /** @type {Promise<void> | null} */
@@ -161,6 +163,18 @@ export class Outbox extends EventTarget {
     this.#stop.abort();
   }
 
+  /**
+   * Stops sending, and takes back what waits for the address: no page of the origin sends it any more, until
+   * {@link retry} queues it again. Resolves when all pages can know.
+   */
+  async withdraw() {
+    this.stopSending();
+    await Promise.allSettled(this.#storing);
+    for (const { key, state } of await this.#store.all(this.url)) {
+      if (state === 'queued') await this.#change(key, (record) => (record.state === 'queued' ? withdrawn(record) : record));
+    }
+  }
+
   /** Ends all activity. Messages that wait are sent when an outbox is opened again. */
   close() {
     this.stopSending();
@@ -195,7 +209,8 @@ export class Outbox extends EventTarget {
     const times = { createdMs, expiresMs: createdMs + maxAgeMs, nextMs: 0, pausedUntilMs: 0 };
     /** @type {OutboxRecord} */
     const record = { key, url, state: 'queued', intent, reason, redactions, attempts: 0, bytes: 0, ...times, id: null, error: null, body };
-    this.#tell(await this.#store.add(record, MAX_QUEUED));
+    // Stopped while it was redacted: another page must not find it waiting.
+    this.#tell(await this.#store.add(this.#stop.signal.aborted ? withdrawn(record) : record, MAX_QUEUED));
     this.#pump();
   }
 
@@ -232,9 +247,23 @@ export class Outbox extends EventTarget {
       if (queued.some(({ pausedUntilMs }) => isAhead(pausedUntilMs, now))) return;
       const due = queued.find(({ nextMs }) => !isAhead(nextMs, now));
       if (!due || this.#stop.signal.aborted) return;
-      const outcome = await send(due, this.#settings.token, this.#stop.signal);
-      if (outcome.kind === 'stopped') return;
+      const outcome = await this.#send(due);
+      // Stopped altogether, or only this one was taken back.
+      if (outcome.kind === 'stopped') continue;
       await this.#change(due.key, (record) => after(record, outcome));
+    }
+  }
+
+  /** @param {OutboxRecord} record */
+  async #send(record) {
+    const end = new AbortController();
+    this.#sending = { key: record.key, end };
+    try {
+      return await send(record, this.#settings.token, eitherOf(this.#stop.signal, end.signal));
+    } finally {
+      this.#sending = null;
+      // Takes its listeners along.
+      end.abort();
     }
   }
 
@@ -300,6 +329,7 @@ export class Outbox extends EventTarget {
     const { url, key } = /** @type {{ url?: unknown, key?: unknown }} */ (data ?? {});
     if (url !== this.url || typeof key !== 'string' || this.#closed) return;
     const record = await this.#store.get(key).catch(() => undefined);
+    if (record?.state === 'failed' && this.#sending?.key === key) this.#sending.end.abort();
     if (record && !this.#closed) this.#emit(record);
   }
 }
@@ -318,10 +348,22 @@ function after(record, outcome) {
     case 'failed':
       return { ...done, state: 'failed', error: outcome.error, pausedUntilMs: 0 };
     case 'retry': {
+      // Taken back meanwhile by another page.
+      if (record.state !== 'queued') return { ...done, error: record.error };
       const nextMs = Date.now() + outcome.waitMs;
       return { ...done, error: outcome.error, nextMs, pausedUntilMs: outcome.pause ? nextMs : 0 };
     }
   }
+}
+
+/**
+ * As escalation that is turned off leaves a message: its text stays until its time is over.
+ *
+ * @param {OutboxRecord} record
+ * @returns {OutboxRecord}
+ */
+function withdrawn(record) {
+  return { ...record, state: 'failed', error: { code: 'off', status: null } };
 }
 
 /** @param {OutboxRecord} record @returns {OutboxItem} */

@@ -48,7 +48,7 @@ export async function send(record, token, stop) {
     const bearer = await bearerOf(token);
     if (bearer === null) return retry('token', null);
     if (stop.aborted) return { kind: 'stopped' };
-    const response = await fetch(record.url, requestOf(record.key, body, bearer, abortedByEither(stop, timeout)));
+    const response = await fetch(record.url, requestOf(record.key, body, bearer, eitherOf(stop, timeout)));
     bytes = new TextEncoder().encode(body).length;
     const answer = await jsonOf(response);
     if (response.ok) {
@@ -117,8 +117,9 @@ async function jsonOf(response) {
 /**
  * @param {AbortSignal} one
  * @param {AbortSignal} other
+ * @returns {AbortSignal} Aborted when either is.
  */
-function abortedByEither(one, other) {
+export function eitherOf(one, other) {
   const either = new AbortController();
   for (const signal of [one, other]) {
     if (signal.aborted) either.abort();

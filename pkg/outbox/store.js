@@ -33,21 +33,47 @@ export async function openStore() {
   }
 }
 
-/** Erases what has expired, without making a database. */
-export async function eraseExpired() {
+/** Longest time between two looks, in milliseconds: other pages may store something meanwhile. */
+const LOOK_MS = 10 * 60_000;
+
+/**
+ * Erases what expires, from now on, for pages that have no outbox of their own.
+ *
+ * @param {AbortSignal} signal Ends it.
+ */
+export async function eraseInTime(signal) {
+  const nextMs = await eraseExpired();
+  if (nextMs === null || signal.aborted) return;
+  const timer = setTimeout(() => void eraseInTime(signal), Math.min(Math.max(nextMs - Date.now(), 0), LOOK_MS));
+  signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
+}
+
+/**
+ * Erases what has expired, without making a database.
+ *
+ * @returns {Promise<number | null>} When the next item expires; `null` where there is no database.
+ */
+async function eraseExpired() {
   try {
     const databases = await indexedDB.databases();
-    if (!databases.some(({ name }) => name === DATABASE)) return;
+    if (!databases.some(({ name }) => name === DATABASE)) return null;
     const database = await openDatabase();
-    const items = database.transaction(ITEMS, 'readwrite').objectStore(ITEMS);
-    /** @type {OutboxRecord[]} */
-    const records = await resultOf(items.getAll());
-    for (const record of records) {
-      if (record.expiresMs <= Date.now()) await resultOf(items.delete(record.key));
+    try {
+      const items = database.transaction(ITEMS, 'readwrite').objectStore(ITEMS);
+      /** @type {OutboxRecord[]} */
+      const records = await resultOf(items.getAll());
+      let nextMs = Infinity;
+      for (const { key, expiresMs } of records) {
+        if (expiresMs <= Date.now()) await resultOf(items.delete(key));
+        else nextMs = Math.min(nextMs, expiresMs);
+      }
+      return nextMs;
+    } finally {
+      database.close();
     }
-    database.close();
   } catch {
     // Without a database there is nothing to erase.
+    return null;
   }
 }
 

@@ -34,7 +34,7 @@
  *
  * @typedef {object} OutboxError
  * @property {string} code Of the server, as its API describes it, or `network`, `timeout`, `token`,
- *   `not_acknowledged`, `http_<status>`, `expired` or `queue_full`.
+ *   `not_acknowledged`, `http_<status>`, `expired`, `queue_full`, or `off` where escalation was turned off.
  * @property {number | null} status HTTP status; `null` where there was no answer.
  */
 

@@ -1,12 +1,12 @@
 //! `adapter_config.json`, as PEFT writes it.
 
-use regex::Regex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::pattern::Key;
 use super::targets::{Layers, Targets, module};
-use super::{CONFIG, Projection, pattern};
+use super::{CONFIG, Projection};
 use crate::{IntentError, Result};
 
 /// The part of the configuration that decides what an adapter computes.
@@ -51,6 +51,9 @@ pub struct AdapterConfig {
 
 /// Most keys of `rank_pattern` and of `alpha_pattern`, and names of a list of modules.
 pub(super) const MAX_KEYS: usize = 1024;
+
+/// Most keys of either that are more than a name: each is compiled, and asked about each module.
+const MAX_EXPRESSIONS: usize = 64;
 
 /// Fields that change what is computed unless they are null, false, empty or this text; none is supported.
 const UNSUPPORTED: [(&str, &str); 21] = [
@@ -203,8 +206,8 @@ impl AdapterConfig {
 pub(super) struct Scales<'a> {
     config: &'a AdapterConfig,
     /// The first that fits a module's name is taken, of these too.
-    ranks: Vec<(Regex, usize)>,
-    alphas: Vec<(Regex, f64)>,
+    ranks: Vec<(Key, usize)>,
+    alphas: Vec<(Key, f64)>,
 }
 
 impl Scales<'_> {
@@ -275,12 +278,22 @@ fn compiled<T>(
     field: &str,
     patterns: &Map<String, Value>,
     read: impl Fn(&Value) -> Option<T>,
-) -> Result<Vec<(Regex, T)>> {
+) -> Result<Vec<(Key, T)>> {
     let values = patterns.iter().filter_map(|(key, value)| Some((key, read(value)?)));
-    values.map(|(key, value)| Ok((pattern::key(field, key)?, value))).collect()
+    let mut expressions = 0;
+    let key = |(key, value): (&String, T)| {
+        let key = Key::new(field, key)?;
+        expressions += usize::from(key.is_expression());
+        if expressions > MAX_EXPRESSIONS {
+            let detail = format!("more than {MAX_EXPRESSIONS} keys that are more than a name");
+            return Err(IntentError::config(format!("{CONFIG}: {field}"), detail));
+        }
+        Ok((key, value))
+    };
+    values.map(key).collect()
 }
 
 /// The value of the first key that a module's name matches.
-fn first<T: Copy>(patterns: &[(Regex, T)], name: &str) -> Option<T> {
-    patterns.iter().find(|(key, _)| key.is_match(name)).map(|(_, value)| *value)
+fn first<T: Copy>(patterns: &[(Key, T)], name: &str) -> Option<T> {
+    patterns.iter().find(|(key, _)| key.matches(name)).map(|(_, value)| *value)
 }

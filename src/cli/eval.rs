@@ -89,7 +89,7 @@ pub(super) struct EvalArgs {
 enum SetName {
     /// The test part of the dataset's split.
     HeldOut,
-    /// Hand-written hard messages that nothing was fitted on or chosen by.
+    /// Hand-written hard messages that nothing was fitted on, and no weights were chosen by.
     Adversarial,
     /// Hand-written hard messages for choosing: the half of dev.jsonl that nothing is calibrated on.
     Dev,

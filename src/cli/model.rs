@@ -31,6 +31,14 @@ pub(super) struct PromptArgs {
 }
 
 impl PromptArgs {
+    /// The options that are given, without their dashes, and the names of their files.
+    pub(super) fn files(&self) -> Vec<(&'static str, String)> {
+        let options = [("config", &self.config), ("system-prompt", &self.system_prompt)];
+        let name =
+            |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        options.into_iter().filter_map(|(option, path)| Some((option, name(path.as_ref()?)))).collect()
+    }
+
     /// The option that is given, if one is.
     pub(super) fn given(&self) -> Option<&'static str> {
         let config = self.config.is_some().then_some("--config");

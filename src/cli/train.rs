@@ -79,7 +79,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<ExitCode> {
 fn compact(args: &CompactArgs) -> Result<ExitCode> {
     args.hyper.check()?;
     args.hyper.check_teacher(args.teacher.is_some())?;
-    check_folder(&args.out, args.resume, args.overwrite)?;
+    let resume = continues(&args.out, args.resume, args.overwrite)?;
     let teacher = args.teacher.as_deref().map(SoftTargets::read).transpose()?;
     let folder = resolved(&args.base)?;
     let base = Base::read(&folder, args.hyper.max_tokens)?;
@@ -99,7 +99,7 @@ fn compact(args: &CompactArgs) -> Result<ExitCode> {
         teacher: teacher.as_ref(),
         hyper: &args.hyper,
         out: &args.out,
-        resume: args.resume,
+        resume,
         checkpoint_every: args.checkpoint_every,
     };
     let manifest = watched(args.choose, |observe| compact::train(&request, observe))?;
@@ -119,20 +119,23 @@ fn resolved(base: &str) -> Result<PathBuf> {
     folder
 }
 
-/// A run is hours of work at most and minutes at least: none is replaced unasked.
-pub(super) fn check_folder(out: &Path, resume: bool, overwrite: bool) -> Result<()> {
+/// Whether the run goes on from the checkpoint in `out`. A run is hours of work at most and minutes at least: none is
+/// replaced unasked. One that was killed before its first checkpoint begins anew.
+pub(super) fn continues(out: &Path, resume: bool, overwrite: bool) -> Result<bool> {
     let has = |file: &str| out.join(file).exists();
     let folder = out.display();
+    if resume && has(CHECKPOINT) {
+        return Ok(true);
+    }
+    if resume && has(MANIFEST) {
+        return Err(IntentError::argument("--resume", format!("{folder}: the run there is finished")));
+    }
     if resume {
-        if has(CHECKPOINT) {
-            return Ok(());
-        }
-        let why = if has(MANIFEST) { "the run there is finished" } else { "there is no checkpoint" };
-        return Err(IntentError::argument("--resume", format!("{folder}: {why}")));
+        eprintln!("relayops-intent: there is no checkpoint in {folder}: the run begins");
     }
     let found = [CHECKPOINT, MANIFEST].into_iter().find(|file| has(file));
     match found.filter(|_| !overwrite) {
-        None => Ok(()),
+        None => Ok(false),
         Some(CHECKPOINT) => Err(IntentError::argument(
             "--out",
             format!("{folder} holds the checkpoint of a run: continue it with --resume, or --overwrite it"),

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::model::PromptArgs;
 use super::say;
-use super::train::{check_folder, watched};
+use super::train::{continues, watched};
 use crate::adapter::Intent;
 use crate::train::data::Data;
 use crate::train::lora::{self, Base, Hyperparameters, Request};
@@ -68,7 +68,7 @@ enum Checkpointing {
 
 pub(super) fn run(args: &LoraArgs) -> Result<ExitCode> {
     args.hyper.check()?;
-    check_folder(&args.out, args.resume, args.overwrite)?;
+    let resume = continues(&args.out, args.resume, args.overwrite)?;
     let config = args.prompt.read_or(lora::default_config)?;
     let device = lora::device(&args.device)?;
     let data = Data::read(args.hyper.extra, args.hyper.templates)?;
@@ -86,6 +86,7 @@ pub(super) fn run(args: &LoraArgs) -> Result<ExitCode> {
         base,
         data: &data,
         config: &config,
+        config_from: args.prompt.files(),
         hyper: &args.hyper,
         device: &device,
         checkpointing: match args.checkpointing {
@@ -94,7 +95,7 @@ pub(super) fn run(args: &LoraArgs) -> Result<ExitCode> {
             Checkpointing::Off => Some(false),
         },
         out: &args.out,
-        resume: args.resume,
+        resume,
         checkpoint_every: args.checkpoint_every,
     };
     let intent = watched(args.choose, |observe| lora::train(request, observe))?;

@@ -12,6 +12,9 @@ use crate::{IntentError, Result};
 
 /// The first try at the header, then after each doubling of the buffer.
 const FIRST_PARSE: usize = 64 << 10;
+/// Room is made in steps of this many bytes where the length of the file is not known: what a header says is only a claim
+/// until the bytes arrive.
+const STEP: usize = 64 << 20;
 
 /// A whole file: metadata and tensors, each in its own allocation.
 pub struct Gguf {
@@ -91,6 +94,8 @@ struct Filling {
     done: HashMap<String, QuantMatrix>,
     /// Offset after the last tensor.
     end: u64,
+    /// Most room that is made at once: all of a tensor's where the file is known to be long enough for it.
+    step: usize,
 }
 
 impl GgufStream {
@@ -149,7 +154,8 @@ impl GgufStream {
     fn start_tensors(&mut self, header: Header, buffer: &[u8]) -> Result<()> {
         let plan = plan(&self.file, &header, self.total)?;
         let end = plan.back().map_or(header.data_offset, |last| last.start + last.bytes as u64);
-        let mut filling = Filling { header, plan, current: Vec::new(), done: HashMap::new(), end };
+        let step = if self.total.is_some() { usize::MAX } else { STEP };
+        let mut filling = Filling { header, plan, current: Vec::new(), done: HashMap::new(), end, step };
         filling.take(&self.file, 0, buffer)?;
         self.state = State::Tensors(filling);
         Ok(())
@@ -206,10 +212,11 @@ impl Filling {
             if chunk.is_empty() {
                 return Ok(());
             }
-            if self.current.is_empty() {
-                reserve(&mut self.current, next)?;
+            if self.current.len() == self.current.capacity() {
+                reserve(&mut self.current, next, self.step)?;
             }
-            let (now, later) = chunk.split_at(chunk.len().min(next.bytes - self.current.len()));
+            let room = next.bytes.min(self.current.capacity()) - self.current.len();
+            let (now, later) = chunk.split_at(chunk.len().min(room));
             self.current.extend_from_slice(now);
             chunk = later;
             position += now.len() as u64;
@@ -231,8 +238,10 @@ impl Filling {
     }
 }
 
-fn reserve(buffer: &mut Vec<u8>, next: &Planned) -> Result<()> {
-    buffer.try_reserve_exact(next.bytes).map_err(|_| IntentError::OutOfMemory {
+/// Makes room for what is still to come of a tensor, at most `step` bytes of it.
+fn reserve(buffer: &mut Vec<u8>, next: &Planned, step: usize) -> Result<()> {
+    let missing = next.bytes - buffer.len();
+    buffer.try_reserve_exact(missing.min(step)).map_err(|_| IntentError::OutOfMemory {
         what: format!("tensor {}", next.name),
         bytes: next.bytes as u64,
     })

@@ -6,6 +6,9 @@ use super::manifest::is_sha256;
 use crate::gate::Policy;
 use crate::{IntentError, Result};
 
+/// Most labels of a classifier, and of an escalation's distribution.
+pub const MAX_LABELS: usize = 64;
+
 /// Labels, prompt, calibration and policy of one classifier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -134,6 +137,10 @@ impl IntentConfig {
     fn check_labels(&self) -> Result<()> {
         if self.labels.len() < 2 {
             return Err(IntentError::config("labels", "fewer than two"));
+        }
+        if self.labels.len() > MAX_LABELS {
+            let detail = format!("{} are more than the {MAX_LABELS} allowed", self.labels.len());
+            return Err(IntentError::config("labels", detail));
         }
         for (index, label) in self.labels.iter().enumerate() {
             let field = || format!("labels[{index}]");

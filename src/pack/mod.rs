@@ -6,6 +6,6 @@ mod golden;
 pub mod manifest;
 
 pub(crate) use config::check_threshold;
-pub use config::{AnswerConfig, CascadeConfig, IntentConfig, Piece, PromptConfig};
+pub use config::{AnswerConfig, CascadeConfig, IntentConfig, MAX_LABELS, Piece, PromptConfig};
 pub use golden::{Golden, GoldenVector};
 pub use manifest::Manifest;

@@ -174,13 +174,14 @@ fn config_of(
     settings: &Settings,
 ) -> Result<(IntentConfig, Calibration)> {
     let mut config = adapter.map_or(given, |files| files.intent_config().clone());
+    // Its thresholds were chosen for the confidences of other weights, rounded otherwise.
+    config.cascade = None;
     let mut from = Calibration::Configuration;
     if let Some(temperature) = settings.temperature {
-        // The thresholds of a cascade were chosen for other confidences.
-        (config.temperature, config.cascade) = (temperature, None);
+        config.temperature = temperature;
     }
     if let Threshold::Given(threshold) = settings.threshold {
-        (config.threshold, config.cascade, from) = (threshold, None, Calibration::Argument);
+        (config.threshold, from) = (threshold, Calibration::Argument);
     }
     config.check()?;
     Ok((config, from))

@@ -66,19 +66,21 @@ impl QuantizedActivations {
             #[cfg(not(target_arch = "wasm32"))]
             let rounded = quantize_block(x, wide, bytes);
             (*scale, *corrections) = rounded;
-            *sum = *scale * -f32::from(corrections[0][0] + corrections[0][1]);
+            *sum = *scale * -f32::from(corrections[0][0].wrapping_add(corrections[0][1]));
         }
     }
 }
 
+/// They wrap where the block has a NaN, of which any 16 bits may have come.
 fn corrections(quants: &[i16; BLOCK]) -> Corrections {
     let (halves, _) = quants.as_chunks::<HALF>();
+    let less = |sum: i16, two: &[i16]| two.iter().fold(sum, |sum, quant| sum.wrapping_sub(*quant));
     let half = |half: &[i16; HALF]| {
         let fours = half.as_chunks::<4>().0;
-        fours.iter().fold([0; 2], |[a, b], four| [a - four[0] - four[1], b - four[2] - four[3]])
+        fours.iter().fold([0; 2], |[a, b], four| [less(a, &four[..2]), less(b, &four[2..])])
     };
     let [first, second] = [half(&halves[0]), half(&halves[1])];
-    [[first[0] + second[0], first[1] + second[1]], first, second]
+    [[first[0].wrapping_add(second[0]), first[1].wrapping_add(second[1])], first, second]
 }
 
 /// Returns the block's scale. A block with a value that is not finite gets a scale that is not finite, so that the fault

@@ -7,6 +7,7 @@ mod crash;
 mod guard;
 mod kit;
 mod load;
+mod process;
 mod retention;
 mod stream;
 mod submit;

@@ -15,8 +15,8 @@ use relayops_intent::gguf::{Gguf, GgufStream};
 use relayops_intent::loader::{Loader, PackLoader};
 use relayops_intent::model::qwen2::{LABEL_ROWS, LABEL_TOKENS, Qwen2};
 use relayops_intent::pack::manifest::{MAX_FILE_BYTES, Origin};
+use relayops_intent::pack::{CascadeConfig, IntentConfig, Manifest};
 use relayops_intent::pack::{Golden, GoldenVector};
-use relayops_intent::pack::{IntentConfig, Manifest};
 use relayops_intent::packing::decoder::{self, Source, Written};
 use relayops_intent::packing::formats::{Formats, fitting, format_name};
 use relayops_intent::packing::{Settings, Threshold};
@@ -76,7 +76,12 @@ fn adapter(base: &Path) -> AdapterFiles {
     let golden = Golden { tolerance: 1e3, tolerance_other_order: None, vectors: vec![vector] };
     let intent = Intent {
         base: BaseModel { name: base.name, sha256: base.sha256, licence: None },
-        config: IntentConfig { temperature: 1.5, threshold: 0.7, ..default_config() },
+        config: IntentConfig {
+            temperature: 1.5,
+            threshold: 0.7,
+            cascade: Some(CascadeConfig { first: "0".repeat(64), thresholds: [0.9, 0.8] }),
+            ..default_config()
+        },
         golden,
         files: None,
         training: json!({ "seed": 13 }),
@@ -188,7 +193,13 @@ fn a_folder_of_the_hub_with_an_adapter_of_peft_is_packed() {
 fn a_pack_has_the_adapters_configuration_unless_told_otherwise() {
     let case = Case::new(&tiny::model());
     let manifest = case.pack(settings("q8_0")).unwrap().manifest;
-    assert_eq!(manifest.config, *case.adapter.intent_config());
+    let given = case.adapter.intent_config().clone();
+    assert!(given.cascade.is_some());
+    assert_eq!(
+        manifest.config,
+        IntentConfig { cascade: None, ..given },
+        "thresholds are for its own confidences"
+    );
     assert_eq!(manifest.training, json!({ "seed": 13 }));
     assert_eq!((manifest.architecture.as_str(), manifest.licence.as_str()), ("qwen2", "MIT"));
     let loader = PackLoader::read_folder(&case.out()).unwrap();

@@ -76,6 +76,7 @@ pub(crate) fn run(
 ) -> Result<Intent> {
     let (data, hyper, config) = (data(), hyper(options), default_config());
     let request = Request {
+        config_from: Vec::new(),
         base: Base::read(model)?,
         data: &data,
         config: &config,

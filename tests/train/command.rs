@@ -44,7 +44,9 @@ fn it_trains_is_killed_and_goes_on() {
 
     // A real kill, at whatever moment, and the rest.
     let options = format!("{SMALL} --templates 1");
-    let mut child = command(folder.path(), "tiny-bert", "runs/parts/out", &options).spawn().unwrap();
+    // `--resume` from the first time on: there may be nothing yet to go on from.
+    let resumed = format!("{options} --resume");
+    let mut child = command(folder.path(), "tiny-bert", "runs/parts/out", &resumed).spawn().unwrap();
     let checkpoint = folder.path().join("runs/parts/out/checkpoint.safetensors");
     let started = Instant::now();
     while !checkpoint.exists() {
@@ -57,7 +59,7 @@ fn it_trains_is_killed_and_goes_on() {
     let again = run(folder.path(), "tiny-bert", "runs/parts/out", &options);
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&again.stderr).contains("--resume"), "{}", text(&again.stderr));
-    let rest = run(folder.path(), "tiny-bert", "runs/parts/out", &format!("{options} --resume"));
+    let rest = run(folder.path(), "tiny-bert", "runs/parts/out", &resumed);
     assert!(rest.status.success(), "{}", text(&rest.stderr));
     assert_eq!(text(&rest.stdout), "runs/parts/out\n");
     for file in ["model.safetensors", "intent.json"] {
@@ -66,7 +68,7 @@ fn it_trains_is_killed_and_goes_on() {
         assert!(a == b, "{file} differs");
     }
 
-    let finished = run(folder.path(), "tiny-bert", "runs/parts/out", &format!("{options} --resume"));
+    let finished = run(folder.path(), "tiny-bert", "runs/parts/out", &resumed);
     assert_eq!(finished.status.code(), Some(2));
     assert!(text(&finished.stderr).contains("finished"), "{}", text(&finished.stderr));
     let unasked = run(folder.path(), "tiny-bert", "runs/parts/out", &options);

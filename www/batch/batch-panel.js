@@ -5,7 +5,7 @@ import { barTable } from '../charts/bars.js';
 import { histogram } from '../charts/histogram.js';
 import { classifyEach } from '../ui/classify-each.js';
 import { element, showError, showFacts } from '../ui/dom.js';
-import { duration, percent, whole } from '../ui/format.js';
+import { duration, percent, roughly, whole } from '../ui/format.js';
 import { intentTitle, reasonTitle, routeTitle } from '../ui/words.js';
 import { download, rowOf, tallied, toCsv, toJsonl } from './records.js';
 import { ResultTable } from './result-table.js';
@@ -171,7 +171,7 @@ export class BatchPanel {
   #progress(done, total, ms) {
     const left = (ms / done) * (total - done);
     this.#bar.value = done / total;
-    element('batch-progress', HTMLElement).textContent = `${whole(done)} of ${whole(total)} rows${done < total ? `, about ${duration(left)} left` : ''}`;
+    element('batch-progress', HTMLElement).textContent = `${whole(done)} of ${whole(total)} rows${done < total ? `, about ${roughly(left)} left` : ''}`;
   }
 
   /** @param {string} status */

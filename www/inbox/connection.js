@@ -8,6 +8,9 @@ export const INBOX = '/api/escalations';
 /** How long to wait before connecting again, in milliseconds. */
 const RETRY_MS = 2_000;
 
+/** How long nothing may be heard, in milliseconds: the server says something every 15 seconds. */
+const SILENCE_MS = 40_000;
+
 /**
  * @typedef {object} Item
  * @property {number} id
@@ -121,15 +124,27 @@ export class InboxConnection {
     const response = await this.#fetch(`/stream?after=${after}`, { signal });
     const reader = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
     const parser = new EventParser();
-    this.#events.onState('live');
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      for (const { type, data } of parser.push(value)) {
-        // What was missed is not known: from the beginning again.
-        if (type === 'reset') return;
-        this.#events.onItem(JSON.parse(data));
+    // A network that is gone says so to nobody.
+    const giveUp = () => void reader.cancel().catch(() => undefined);
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    addEventListener('offline', giveUp);
+    try {
+      this.#events.onState('live');
+      for (;;) {
+        timer = setTimeout(giveUp, SILENCE_MS);
+        const { done, value } = await reader.read();
+        clearTimeout(timer);
+        if (done) return;
+        for (const { type, data } of parser.push(value)) {
+          // What was missed is not known: from the beginning again.
+          if (type === 'reset') return;
+          this.#events.onItem(JSON.parse(data));
+        }
       }
+    } finally {
+      clearTimeout(timer);
+      removeEventListener('offline', giveUp);
     }
   }
 

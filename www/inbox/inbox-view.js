@@ -72,6 +72,8 @@ export class InboxView {
     this.#status.textContent = STATES[state];
     this.#status.dataset.state = state;
     this.#form.hidden = state !== 'token';
+    // What an agent says would be sent.
+    this.#list.inert = state === 'off';
     this.#showEmpty();
     this.#onState(state);
   }

@@ -53,6 +53,9 @@ const REPLIES = {
 /** What the customer is told when a person takes over. */
 export const HANDED_OVER = 'A colleague takes this over and will answer you here.';
 
+/** What is said to a message that would go to a person, and is sent to nobody. */
+export const KEPT_HERE = 'This is for a colleague. As nothing is sent from here, please call us.';
+
 /** @param {string} intent */
 export function replyTo(intent) {
   return Object.hasOwn(REPLIES, intent) ? REPLIES[intent] : 'Here is what I found.';

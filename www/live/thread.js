@@ -2,7 +2,7 @@
 
 import { create, element } from '../ui/dom.js';
 import { intentTitle } from '../ui/words.js';
-import { HANDED_OVER, replyTo } from './samples.js';
+import { HANDED_OVER, KEPT_HERE, replyTo } from './samples.js';
 
 /** @typedef {import('/pkg/index.js').ClassifyResult} ClassifyResult */
 /** @typedef {import('/pkg/index.js').OutboxItem} OutboxItem */
@@ -43,7 +43,8 @@ export class Thread {
     const verdict = create('span', { text: `${intentTitle(intent)}: ${local ? 'answered on this device' : 'escalated'}` });
     const meta = create('p', { className: local ? 'meta local' : 'meta escalate' }, verdict, state);
     const mine = create('div', { className: 'from-customer' }, create('p', { className: 'bubble', text }), meta);
-    const reply = create('p', { className: 'bubble', text: local ? replyTo(intent) : HANDED_OVER });
+    const handedOver = escalation === undefined ? KEPT_HERE : HANDED_OVER;
+    const reply = create('p', { className: 'bubble', text: local ? replyTo(intent) : handedOver });
     this.#list.append(mine, create('div', { className: 'from-agent' }, create('span', { className: 'visually-hidden', text: 'Answer: ' }), reply));
     this.#list.scrollTop = this.#list.scrollHeight;
     this.#empty.hidden = true;
@@ -51,8 +52,9 @@ export class Thread {
   }
 
   /** @param {OutboxItem} item */
-  delivered({ key, state, id }) {
+  delivered({ key, state, id, error }) {
     const shown = this.#states.get(key);
-    if (shown) shown.textContent = `, ${STATES[state]}${id === null ? '' : `, no.\u00a0${id}`}`;
+    const words = error?.code === 'off' ? 'not sent' : STATES[state];
+    if (shown) shown.textContent = `, ${words}${id === null ? '' : `, no.\u00a0${id}`}`;
   }
 }

@@ -46,8 +46,13 @@ export class PrivacySwitch {
     this.#switch.checked = remembered() === 'on';
     this.#switch.addEventListener('change', () => {
       remember(this.#switch.checked ? 'on' : 'off');
-      this.#connect();
-      void this.#apply();
+      this.#changed();
+    });
+    // One choice for all tabs.
+    window.addEventListener('storage', ({ key, newValue }) => {
+      if (key !== KEY || (newValue === 'on') === this.#switch.checked) return;
+      this.#switch.checked = newValue === 'on';
+      this.#changed();
     });
     this.#connect();
   }
@@ -70,6 +75,11 @@ export class PrivacySwitch {
     const [absent, token] = [state === 'absent', this.#inbox.token];
     if (absent === this.#absent && token === this.#token) return;
     [this.#absent, this.#token] = [absent, token];
+    void this.#apply();
+  }
+
+  #changed() {
+    this.#connect();
     void this.#apply();
   }
 

@@ -22,6 +22,12 @@ export function duration(milliseconds) {
   return `${ONE_DECIMAL.format(milliseconds / 1000)} s`;
 }
 
+/** @param {number} milliseconds Of which nobody knows better. */
+export function roughly(milliseconds) {
+  const seconds = Math.ceil(milliseconds / 1000);
+  return seconds < 90 ? `${seconds} s` : `${WHOLE.format(seconds / 60)} min`;
+}
+
 /** @param {number} count */
 export function millions(count) {
   return count >= 1e6 ? `${WHOLE.format(count / 1e6)} million` : WHOLE.format(count);

@@ -1,18 +1,21 @@
-//! Everything that is not a test: format, lints, documentation, types.
+//! Everything that is not a test: format, lints, documentation, types, dependencies.
 
 use anyhow::Result;
 
 use crate::run::{Steps, cargo, npm, run};
-use crate::{setup, web};
+use crate::{deny, setup, web};
 
 /// The profile of the tests, so that what both need is built once.
 const PROFILE: &str = "--profile=ci";
 
-/// Runs every check, also after one failed.
-pub(crate) fn all() -> Result<()> {
+/// Runs every check, also after one failed; `not_run` is told the name of what could not be checked, and why.
+pub(crate) fn all(not_run: &dyn Fn(&str, &str) -> Result<()>) -> Result<()> {
     setup::without_browser()?;
     let mut steps = Steps::default();
-    steps.run("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
+    steps.run("format", || {
+        run(&mut cargo(&["fmt", "--all", "--check"]))?;
+        run(&mut cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
+    });
     steps.run("clippy, native", || {
         run(&mut cargo(&["clippy", "--workspace", "--all-targets", PROFILE, "--", "-D", "warnings"]))
     });
@@ -41,5 +44,14 @@ pub(crate) fn all() -> Result<()> {
         setup::bench_node_modules()?;
         run(&mut npm(&["run", "--silent", "check:bench"]))
     });
+    steps.run("dependencies", || dependencies(not_run));
     steps.finish()
+}
+
+/// Dependencies alone.
+pub(crate) fn dependencies(not_run: &dyn Fn(&str, &str) -> Result<()>) -> Result<()> {
+    match deny::check()? {
+        Some(reason) => not_run("advisories of dependencies", &reason),
+        None => Ok(()),
+    }
 }

@@ -5,6 +5,8 @@ mod bench_browser;
 mod budget;
 mod check;
 mod demo;
+mod deny;
+mod fuzz;
 mod notices;
 mod run;
 mod setup;
@@ -34,12 +36,18 @@ enum Verb {
         #[arg(long, default_value = "wasm")]
         profile: web::Profile,
     },
-    /// Format, lints, documentation and types: everything that is not a test
+    /// Format, lints, documentation, types and dependencies: everything that is not a test
     Check,
+    /// Licences, origins, bans and advisories of dependencies, as `check` does
+    Deny,
     /// Set up, check, and run every test, natively and in Chromium
     Test,
     /// Hold the running server to its API's description with schemathesis, as `test` does
     TestApi,
+    /// Fuzz what reads from outside, with bounds on time and memory; needs no nightly compiler
+    ///
+    /// fuzz/README.md says what was run and what it found. The first build takes minutes.
+    Fuzz(fuzz::Options),
     /// Compare with what else runs in a browser, in one Chromium run: a table, and JSON of every cell
     ///
     /// Loads the package's own model and the same architecture in onnxruntime-web into one page,
@@ -64,14 +72,21 @@ enum Verb {
     },
 }
 
+fn say_not_run(name: &str, reason: &str) -> anyhow::Result<()> {
+    eprintln!("NOT RUN: {name}: {reason}");
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.verb {
         Verb::Setup => setup::all(),
         Verb::BuildWeb { profile } => web::build(profile),
-        Verb::Check => check::all(),
+        Verb::Check => check::all(&say_not_run),
+        Verb::Deny => check::dependencies(&say_not_run),
         Verb::Test => test::all(),
         Verb::TestApi => test::api_only(),
+        Verb::Fuzz(options) => fuzz::all(&options),
         Verb::BenchBrowser(options) => bench_browser::all(&options),
         Verb::Demo { port, with, models, no_serve } => demo::start(port, with.as_deref(), models, !no_serve),
     };

@@ -86,6 +86,13 @@ pub(crate) fn api_python() -> Result<PathBuf> {
     python(&target_dir()?.join("api-tests").join("venv"), &list)
 }
 
+/// A subcommand of cargo, as `xtask/tools/<name>.txt` pins it, in a folder of its own under cargo's.
+pub(crate) fn cargo_tool(name: &str) -> Result<PathBuf> {
+    let list = root().join("xtask").join("tools").join(format!("{name}.txt"));
+    let python = python(&target_dir()?.join("tools").join(name), &list)?;
+    Ok(python.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+}
+
 /// A Python of its own in `venv`, with the packages of `requirements`.
 fn python(venv: &Path, requirements: &Path) -> Result<PathBuf> {
     let python =

@@ -1,5 +1,7 @@
 //! The one shape of errors: `{"error": {"code", "message", "field"?}}`.
 
+use std::fmt;
+
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -62,6 +64,15 @@ impl ApiError {
     pub(in crate::serve) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.field {
+            Some(field) => write!(out, "{field}: {}", self.message),
+            None => out.write_str(&self.message),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::ApiError;
+use crate::IntentError;
+use crate::pack::MAX_LABELS;
 
 /// Longest text of an escalation, in characters; the browser cuts longer ones.
 pub const MAX_TEXT_CHARS: usize = 8_000;
@@ -16,9 +18,6 @@ const MAX_NAME_CHARS: usize = 64;
 
 /// Longest reason, in characters.
 const MAX_REASON_CHARS: usize = 128;
-
-/// Most labels of a distribution.
-const MAX_LABELS: usize = 64;
 
 /// Most kinds of redactions.
 const MAX_REDACTIONS: usize = 16;
@@ -62,6 +61,15 @@ impl Escalation {
         let escalation: Self = read_json(headers, body)?;
         escalation.check()?;
         Ok(escalation)
+    }
+
+    /// Reads and checks the body of `POST /api/escalations`, as the server does.
+    ///
+    /// # Errors
+    /// `invalid_argument` with what is wrong with the body.
+    pub fn from_json(body: &[u8]) -> crate::Result<Self> {
+        let read = from_json(body).and_then(|escalation: Self| escalation.check().map(|()| escalation));
+        read.map_err(|refused| IntentError::argument("body", refused))
     }
 
     fn check(&self) -> Result<(), ApiError> {
@@ -168,6 +176,10 @@ fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T,
         let message = "the body must be of type application/json";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
     }
+    from_json(body)
+}
+
+fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     // Fields by position, in an array, would be taken too.
     if body.trim_ascii_start().first() != Some(&b'{') {
         let code =

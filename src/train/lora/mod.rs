@@ -58,6 +58,8 @@ pub struct Request<'a> {
     pub data: &'a Data,
     /// Labels, prompt, threshold and policy.
     pub config: &'a IntentConfig,
+    /// The command's options that `config` is from, and the names of their files: what the manifest tells of it.
+    pub config_from: Vec<(&'static str, String)>,
     /// What it does.
     pub hyper: &'a Hyperparameters,
     /// Where it computes.
@@ -108,6 +110,7 @@ pub fn train(request: Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> 
         base: &base,
         data,
         config,
+        config_from: &request.config_from,
         hyper,
         network: &network,
         examples: &examples,

@@ -33,6 +33,7 @@ pub(super) struct Finished<'a> {
     pub(super) base: &'a Base,
     pub(super) data: &'a Data,
     pub(super) config: &'a IntentConfig,
+    pub(super) config_from: &'a [(&'static str, String)],
     pub(super) hyper: &'a Hyperparameters,
     pub(super) network: &'a Network,
     pub(super) examples: &'a Examples,
@@ -119,7 +120,8 @@ impl Finished<'_> {
         let out =
             out.file_name().map_or_else(|| "lora".to_owned(), |name| name.to_string_lossy().into_owned());
         let base = self.base.argument();
-        let named = [("base", base.as_str()), ("out", out.as_str())];
+        let mut named = vec![("base", base.as_str()), ("out", out.as_str())];
+        named.extend(self.config_from.iter().map(|(option, file)| (*option, file.as_str())));
         Ok(json!({
             "command": command::spelt_out("relayops-intent train lora", &named, self.hyper)?,
             "seed": self.hyper.seed,

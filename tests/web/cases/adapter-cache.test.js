@@ -42,7 +42,7 @@ function serve(name) {
 
 /** @param {string} file */
 function hits(file) {
-  return web.server.hits.filter(({ path }) => path === `/adapter/${file}`);
+  return web.server.hits.filter(({ path, method }) => path === `/adapter/${file}` && method === 'GET');
 }
 
 /**
@@ -143,10 +143,40 @@ test('bytes that are not the promised ones are refused by name and not kept', as
       const refused = await ask(page, { atOnce });
       assert.equal(refused.code, 'checksum', refused.message);
       assert.ok(refused.message.includes(`/adapter/${TENSORS}`), refused.message);
-      assert.deepEqual((await keptAdapters(page)).map(({ complete }) => complete), [false]);
+      assert.deepEqual(await keptAdapters(page), []);
     }
     serve('first');
     assert.equal((await ask(page)).code, 'fulfilled');
+    assert.deepEqual((await keptAdapters(page)).map(({ complete }) => complete), [true]);
+  });
+});
+
+test('a length that was once announced does not outlive the visit', async () => {
+  const id = createHash('sha256').update(adapters.first[0]).digest('hex');
+  await web.fresh(async ({ page }) => {
+    // As it is left by a visit that ended while the server had another file there.
+    await page.evaluate(async (id) => {
+      const record = { kind: 'adapter', id, url: new URL('/adapter/', location.href).href, files: [100, 200], complete: false, savedAt: 1 };
+      const cache = await caches.open(`relayops-intent/models/1/${id}`);
+      await cache.put('https://relayops-intent.invalid/record', new Response(JSON.stringify(record)));
+      await cache.put('https://relayops-intent.invalid/1/0', new Response(new Uint8Array(200)));
+    }, id);
+    const { code, message } = await ask(page);
+    assert.equal(code, 'fulfilled', message);
+    const [kept] = await keptAdapters(page);
+    assert.deepEqual([kept.complete, kept.totalBytes], [true, adapters.first[1].length + adapters.first[2].length]);
+  });
+});
+
+test('a file that gets another length is refused, and taken when it is the promised one again', async () => {
+  await web.fresh(async ({ page }) => {
+    for (const wrong of [adapters.first[2].subarray(0, 1000), Buffer.concat([adapters.first[2], Buffer.alloc(1000)])]) {
+      web.server.files.set(`/adapter/${TENSORS}`, wrong);
+      assert.equal((await ask(page)).code, 'checksum');
+    }
+    serve('first');
+    const { code, message } = await ask(page);
+    assert.equal(code, 'fulfilled', message);
     assert.deepEqual((await keptAdapters(page)).map(({ complete }) => complete), [true]);
   });
 });
@@ -228,6 +258,7 @@ test('while another tab fetches it this one waits, and an abort ends the wait', 
       Object.assign(window, { abort, first: ask(), second: ask(patient) });
     }, BASE);
     await page.waitForFunction(() => document.title === 'waiting');
+    assert.deepEqual([hits(CONFIG), hits(TENSORS)], [[], []], 'no transfer is held up meanwhile');
     const aborted = await page.evaluate(() => (/** @type {any} */ (window).abort.abort(), /** @type {any} */ (window).first));
     assert.equal(aborted.code, 'aborted');
     await other.evaluate(() => /** @type {any} */ (window).release());

@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { ChunkFeed } from '../../../pkg/engine/chunk-feed.js';
-import { fetchBytes, openSource } from '../../../pkg/engine/byte-source.js';
+import { fetchBytes, openAll, openSource, openUrl } from '../../../pkg/engine/byte-source.js';
 import { MAX_CHUNK_BYTES } from '../../../pkg/protocol.js';
 
 const BODY = Buffer.from(Uint8Array.from({ length: 100_000 }, (_, index) => index % 251));
@@ -26,6 +26,7 @@ function answer(request, response) {
       response.writeHead(200).end(BODY);
       break;
     case '/endless': {
+      endlessEnded = false;
       response.writeHead(200, { 'content-type': 'application/json' });
       response.on('close', () => void (endlessEnded = true));
       const more = () => {
@@ -142,5 +143,10 @@ test('a small file is read whole, up to its limit', async () => {
 
 test('a small file without an end is broken off', { timeout: 20_000 }, async () => {
   await assert.rejects(fetchBytes(`${origin}/endless`, 1_000_000), { code: 'invalid_pack' });
+  while (!endlessEnded) await new Promise((resolve) => setTimeout(resolve, 5));
+});
+
+test('where one of several is not there the others are broken off', { timeout: 20_000 }, async () => {
+  await assert.rejects(openAll([openUrl(`${origin}/endless`), openUrl(`${origin}/busy`)]), { code: 'network', message: /\/busy: HTTP 503/ });
   while (!endlessEnded) await new Promise((resolve) => setTimeout(resolve, 5));
 });

@@ -1,6 +1,7 @@
 /** Batches, sessions and many calls, in Chromium with the compact model. */
 
 import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { site } from '../lib/site.js';
 
@@ -182,6 +183,54 @@ test('200 rapid edits: the latest wins, and ends where a single call does', asyn
     assert.equal(outcome.provisional, true);
     assert.deepEqual(outcome.results[0], outcome.results[2]);
     assert.deepEqual(outcome.results[1], outcome.results[2]);
+    assert.deepEqual(complaints, []);
+  });
+});
+
+test('200 edits at any time while answers are under way: what is answered is right, in order, and the last is', { timeout: 120_000 }, async () => {
+  const seed = randomInt(1, 2 ** 31 - 1);
+  await web.fresh(async ({ page, complaints }) => {
+    const { calls, order, alone } = await page.evaluate(async (seed) => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load();
+      const typing = classifier.session();
+      let state = seed;
+      // Lehmer's generator.
+      const below = (/** @type {number} */ bound) => (state = (state * 48_271) % 2_147_483_647) % bound;
+      const words = 'my internet is down why was I charged twice hello there can you restart the modem please'.split(' ');
+      /** @type {{ text: string, code: string, probabilities: Record<string, number> | null }[]} */
+      const calls = [];
+      /** @type {number[]} */
+      const order = [];
+      let text = 'my';
+      let pending = Promise.resolve();
+      for (let index = 0; index < 200; index += 1) {
+        // Words are added, letters taken away, and now and then all of it is replaced.
+        const kind = below(10);
+        text = kind === 0 ? words[below(words.length)] : kind < 4 ? text.slice(0, -1 - below(3)) || 'I' : `${text} ${words[below(words.length)]}`;
+        const edit = text;
+        pending = window.outcome(typing.update(edit)).then(({ code, value }) => {
+          calls[index] = { text: edit, code, probabilities: value?.probabilities ?? null };
+          if (code === 'fulfilled') order.push(index);
+        });
+        // At once, some milliseconds later, or when the answer has come.
+        const wait = below(8);
+        if (wait === 0) await pending;
+        else if (wait < 6) await new Promise((resolve) => setTimeout(resolve, below(20)));
+      }
+      await pending;
+      typing.close();
+      /** @type {Record<number, Record<string, number> | null>} */
+      const alone = {};
+      for (const index of order) alone[index] = (await classifier.classify(calls[index].text)).probabilities;
+      return { calls, order, alone };
+    }, seed);
+    const codes = calls.map(({ code }) => code);
+    assert.equal(codes.length, 200);
+    assert.deepEqual([...new Set(codes)].toSorted(), ['fulfilled', 'superseded'], `seed ${seed}`);
+    assert.equal(codes[199], 'fulfilled', `seed ${seed}`);
+    assert.deepEqual(order, order.toSorted((a, b) => a - b), `seed ${seed}: in order`);
+    for (const index of order) assert.deepEqual(calls[index].probabilities, alone[index], `seed ${seed}: ${calls[index].text}`);
     assert.deepEqual(complaints, []);
   });
 });

@@ -110,6 +110,7 @@ const TRAPPING_ENGINE = `
   export const turn_address = () => 0;
   export const join = () => {};
   export const help = () => 0;
+  export const adapter_files = () => [];
   const bytes = Uint8Array.of(0,97,115,109,1,0,0,0, 1,4,1,96,0,0, 3,2,1,0, 7,5,1,1,116,0,0, 10,5,1,3,0,0,11);
   const trap = () => new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports.t();
   export class ModelLoader {

@@ -140,6 +140,63 @@ test('a model that can’t be loaded is told, on the page and to it', async () =
   );
 });
 
+test('who empties the field hears no more of what was in it', async () => {
+  await web.fresh(
+    async ({ page, complaints }) => {
+      await page.fill('#message', 'hello there');
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.length > 0);
+      const before = (await seen(page)).length;
+      await page.evaluate(async () => {
+        const message = document.querySelector('textarea');
+        const type = (/** @type {string} */ text) => {
+          if (message) message.value = text;
+          message?.dispatchEvent(new Event('input'));
+        };
+        type('why was I charged twice');
+        // The Worker is asked by then, and its answer can't have come.
+        for (let turn = 0; turn < 50; turn += 1) await null;
+        type('');
+      });
+      assert.ok(await part(page, 'answer').isHidden());
+      await page.waitForTimeout(500);
+      assert.equal((await seen(page)).length, before, 'nothing is said of the old text');
+      await page.evaluate(() => {
+        const form = document.querySelector('form');
+        const message = document.querySelector('textarea');
+        if (message) message.value = 'my internet is down';
+        form?.requestSubmit();
+        form?.reset();
+      });
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.at(-1)?.provisional === false);
+      assert.equal((await seen(page)).at(-1).text, 'my internet is down', 'what was sent is answered although the field is empty');
+      assert.deepEqual(complaints, []);
+    },
+    { path: '/console/' },
+  );
+});
+
+test('after its model crashed the next message loads a new one', async () => {
+  await web.fresh(
+    async ({ page }) => {
+      await page.fill('#message', 'hello there');
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.length > 0);
+      for (const worker of page.workers()) {
+        await worker.evaluate(() => {
+          globalThis.postMessage = () => setTimeout(() => { throw new Error('spilled coffee'); });
+        });
+      }
+      await page.fill('#message', 'my internet is down');
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.at(-1)?.error === 'worker_failed');
+      assert.match((await part(page, 'note').textContent()) ?? '', /spilled coffee/);
+      await page.fill('#message', 'why was I charged twice');
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.at(-1)?.result?.intent === 'billing');
+      assert.equal((await seen(page)).filter(({ error }) => error).length, 1, 'told once');
+      assert.ok(await part(page, 'note').isHidden());
+    },
+    { path: '/console/' },
+  );
+});
+
 test('finds a field that comes later, shares a classifier, and ends its own when it goes', async () => {
   await web.fresh(
     async ({ page, complaints }) => {

@@ -258,6 +258,23 @@ test('the inbox connects again by itself after its server was away', async () =>
   }
 });
 
+test('a network that goes is noticed, although the stream does not end', async () => {
+  await web.withPage(
+    async ({ page, context }) => {
+      await waitForInbox(page);
+      await context.setOffline(true);
+      await waitForInbox(page, 'Connecting');
+      await send(page, 'why was I charged twice?');
+      await page.waitForFunction(() => document.querySelector('#outbox')?.textContent?.startsWith('1 queued'));
+      await context.setOffline(false);
+      await waitForInbox(page);
+      await page.locator('#inbox blockquote', { hasText: 'why was I charged twice?' }).first().waitFor();
+    },
+    undefined,
+    FIRST,
+  );
+});
+
 test('on a host without an inbox nothing is sent, and the page says so', async () => {
   await web.withPage(
     async ({ page, context }) => {

@@ -2,11 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { makeAdapters } from '../lib/adapters.js';
 import { allImportsOf, importsOf } from '../lib/imports.js';
+import { makeModels } from '../lib/models.js';
 import { ROOT } from '../lib/paths.js';
 
 const INDEX = pathToFileURL(join(ROOT, 'pkg/index.js')).href;
@@ -37,6 +39,39 @@ test('loading without a browser is an error that says so', async () => {
   await assert.rejects(load, (error) => error instanceof IntentError && error.code === 'unavailable');
 });
 
+test('in Node an adapter’s folder without intent.json lacks that, and one without its tensors cannot be loaded', () => {
+  const models = makeModels();
+  try {
+    const { first, elsewhere } = makeAdapters(join(models.folder, 'adapters'), models.tiny);
+    const [base, sound, without] = [models.tiny, `${first}/`, `${elsewhere}/`].map((path) => pathToFileURL(path).href);
+    const script = `
+      const { IntentClassifier } = await import(${JSON.stringify(pathToFileURL(join(ROOT, 'pkg/node/index.js')).href)});
+      const classifier = await IntentClassifier.load({ pack: '${base}', adapter: '${sound}' });
+      const outcomes = [];
+      for (const cache of [true, false]) {
+        for (const adapter of ['${without}', '${sound}nowhere/', '${sound}intent.json/']) {
+          outcomes.push(await IntentClassifier.load({ pack: '${base}', adapter, cache }).catch(({ code, message }) => [code, message]));
+        }
+      }
+      await classifier.setAdapter('${without}', { force: true });
+      const { intent } = await classifier.classify('my internet is down');
+      console.log(JSON.stringify({ outcomes, intent: typeof intent }));
+    `;
+    const main = join(models.folder, 'main.mjs');
+    writeFileSync(main, script);
+    const output = execFileSync(process.execPath, [main], { encoding: 'utf8', timeout: 60_000 });
+    const { outcomes, intent } = JSON.parse(output);
+    assert.equal(intent, 'string');
+    assert.equal(outcomes.length, 6);
+    for (const [index, [code, message]] of outcomes.entries()) {
+      assert.equal(code, index % 3 === 0 ? 'wrong_base' : 'network', message);
+      assert.match(message, index % 3 === 0 ? /no intent\.json/ : /adapter_config\.json: HTTP 404$/);
+    }
+  } finally {
+    models.remove();
+  }
+});
+
 test('every code of the engine is in the package’s table', async () => {
   const { ERROR_CODES } = await import('../../../pkg/index.js');
   const rust = readFileSync(join(ROOT, 'src/error.rs'), 'utf8');
@@ -51,6 +86,31 @@ test('the limit of a manifest is the engine’s', async () => {
   const rust = readFileSync(join(ROOT, 'src/pack/manifest.rs'), 'utf8');
   const [, megabytes] = /MAX_MANIFEST_BYTES: usize = (\d+) << 20;/.exec(rust) ?? [];
   assert.equal(MAX_MANIFEST_BYTES, Number(megabytes) * 1024 * 1024);
+});
+
+test('another build is tried where the answers are wrong, and the last one’s code is kept', async () => {
+  const { judged } = await import(pathToFileURL(join(ROOT, 'pkg/engine/wasm.js')).href);
+  const judge = (/** @type {string} */ code, /** @type {string} */ message, isLast = false) => {
+    const unfit = isLast ? [{ build: 'relaxed-simd', why: 'so it is' }] : [];
+    const failing = () => Promise.reject(Object.assign(new Error(message), { code }));
+    return judged({ build: 'simd128', unfit, isLast }, failing).catch((/** @type {unknown} */ error) => error);
+  };
+  for (const [code, message] of [['golden_mismatch', 'off by 2'], ['inference', 'logits are not finite']]) {
+    assert.equal((await judge(code, message)).unfit, 'simd128');
+    const last = await judge(code, message, true);
+    assert.deepEqual([last.code, last.message, last.unfit], [code, `${message}; nor did the builds relaxed-simd`, undefined]);
+  }
+  for (const [code, message] of [['inference', 'a token id is outside the vocabulary'], ['out_of_memory', 'refused']]) {
+    for (const isLast of [false, true]) {
+      const error = await judge(code, message, isLast);
+      assert.deepEqual([error.code, error.message, error.unfit], [code, message, undefined]);
+    }
+  }
+});
+
+test('what is no finite number is called so by the engine too', async () => {
+  const said = /const NOT_FINITE = '(.*)';/.exec(readFileSync(join(ROOT, 'pkg/engine/wasm.js'), 'utf8'))?.[1];
+  assert.ok(said && readFileSync(join(ROOT, 'src/scoring.rs'), 'utf8').includes(`Inference("${said}"`), said);
 });
 
 test('the package’s README explains every code in the table’s words', async () => {

@@ -71,7 +71,66 @@ test('the example of the element runs', async () => {
   );
 });
 
-test('names of options, parts, properties and entries in the README are those of the code', () => {
+/** @param {string} path Within the package. */
+function source(path) {
+  return readFileSync(join(ROOT, 'pkg', path), 'utf8');
+}
+
+/** Names between backticks. @param {string} text */
+function quoted(text) {
+  return Array.from(text.matchAll(/`([^`]+)`/g), (match) => match[1]);
+}
+
+/**
+ * Names of a list in `client/classifier.js`, which may go on from others.
+ *
+ * @param {string} name
+ * @returns {string[]}
+ */
+function optionsOf(name) {
+  const list = new RegExp(`const ${name} = .*\\(\\[(.*)\\]\\);`).exec(source('client/classifier.js'))?.[1];
+  assert.ok(list, name);
+  return list.split(', ').flatMap((one) => (one.startsWith('...') ? optionsOf(one.slice(3)) : [one.slice(1, -1)]));
+}
+
+test('options in the README are those of the code', () => {
+  /** @type {[string, string][]} */
+  const methods = [
+    ['IntentClassifier.load', 'LOAD_OPTIONS'],
+    ['classify', 'CLASSIFY_OPTIONS'],
+    ['classifyBatch', 'BATCH_OPTIONS'],
+    ['session', 'SESSION_OPTIONS'],
+    ['setAdapter', 'ADAPTER_OPTIONS'],
+    ['info', 'INFO_OPTIONS'],
+  ];
+  for (const [method, list] of methods) {
+    const named = new RegExp(`\\*\\*\`${method}\\((?:\\w+, )?\\{ (.*) \\}\\)\`\\*\\*`).exec(README)?.[1];
+    assert.deepEqual(named?.split(', ').toSorted(), optionsOf(list).toSorted(), method);
+  }
+  const cascade = /`cascade: \{ (.*) \}`/.exec(README)?.[1];
+  assert.deepEqual(cascade?.split(', ').toSorted(), optionsOf('MODEL_OPTIONS').toSorted());
+});
+
+test('what the README lists of info() is what there is', () => {
+  const [, list] = /resolves to what is loaded and how it runs: ([^;]*);/.exec(README) ?? [];
+  const [, type] = /@typedef \{object\} ModelInfo\n([\s\S]*?)\*\//.exec(source('api.js')) ?? [];
+  const properties = Array.from((type ?? '').matchAll(/@property \{.*\} \[?(\w+)/g), (match) => match[1]);
+  // Of a cascade, and named after the list.
+  assert.deepEqual(quoted(list).toSorted(), properties.filter((name) => name !== 'stages').toSorted());
+});
+
+test('the parts in the README are those of the element', () => {
+  const view = source('element/view.js');
+  const made = Array.from(view.matchAll(/make\('\w+', '(\w+)'\)/g), (match) => match[1]);
+  const mapped = /= \[(.*)\]\.map\(\(part\) => make/.exec(view)?.[1];
+  const parts = [...made, ...(mapped ?? '').split(', ').map((name) => name.slice(1, -1))];
+  const routes = Array.from(/const ROUTES = \{(.*)\}/.exec(view)?.[1].matchAll(/(\w+): '/g) ?? [], (match) => `route-${match[1]}`);
+  const [, list] = /Parts: ([^.]*)\./.exec(README) ?? [];
+  // The status is not shown: it is spoken.
+  assert.deepEqual(quoted(list).toSorted(), [...parts.filter((name) => name !== 'status'), ...routes].toSorted());
+});
+
+test('names of properties and entries in the README are those of the code', () => {
   const element = ['element/style.js', 'element/view.js'].map((file) => readFileSync(join(ROOT, 'pkg', file), 'utf8')).join('\n');
   for (const name of README.match(/--relayops-[a-z]+/g) ?? []) assert.ok(element.includes(`var(${name},`), name);
   for (const [, name] of element.matchAll(/var\((--relayops-[a-z]+),/g)) assert.ok(README.includes(`\`${name}\``), name);

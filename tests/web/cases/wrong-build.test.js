@@ -85,18 +85,22 @@ async function soundAnswers(options = {}) {
   return answers;
 }
 
-/** @type {[string[], string][]} */
+const THREADS = ['relaxed-simd-threads', 'simd128-threads'];
+
+/** @type {[number, string[], string, string | null][]} */
 const NEXT = [
-  [ALL.slice(0, 1), 'cpu-relaxed-simd 1'],
-  [ALL.slice(0, 2), 'cpu-simd128 2'],
-  [ALL.slice(0, 3), 'cpu-simd128 1'],
+  [2, ALL.slice(0, 1), 'cpu-relaxed-simd 1', 'no threads: one with relaxed SIMD is as fast as two without'],
+  [2, ALL.slice(0, 2), 'cpu-simd128 2', null],
+  [2, ALL.slice(0, 3), 'cpu-simd128 1', 'no threads: no build with threads is right here'],
+  [3, THREADS.slice(0, 1), 'cpu-simd128 3', null],
+  [3, THREADS, 'cpu-relaxed-simd 1', 'no threads: no build with threads is right here'],
 ];
-for (const [wrong, ran] of NEXT) {
-  test(`where ${wrong.join(', ')} computes wrongly the next build answers, and info() says why`, async () => {
+for (const [threads, wrong, ran, noThreads] of NEXT) {
+  test(`where ${wrong.join(', ')} computes wrongly, of ${threads} threads, the next build answers, and info() says why`, async () => {
     const expected = await soundAnswers();
     await web.fresh(
       async ({ page, complaints }) => {
-        const { value, message, phases } = await ask(page, { threads: 2 });
+        const { value, message, phases } = await ask(page, { threads });
         assert.ok(value, message);
         assert.equal(value.ran, ran);
         assert.deepEqual(value.answers, expected);
@@ -105,6 +109,7 @@ for (const [wrong, ran] of NEXT) {
           const why = new RegExp(`the build ${build} computes wrongly here: pack compact: ${kernels} does not answer as it must: .* allowed are 0\\.001`);
           assert.match(value.reason ?? '', why);
         }
+        assert.deepEqual(/no threads: .*$/.exec(value.reason ?? '')?.[0] ?? null, noThreads);
         assert.equal((value.reason ?? '').split('computes wrongly').length - 1, wrong.length, value.reason ?? '');
         assert.deepEqual(phases, [...wrong.flatMap(() => ['wasm', 'download', 'prepare']), 'wasm', 'download', 'prepare', 'ready']);
         await noWorkers(page);

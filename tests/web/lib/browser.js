@@ -1,5 +1,8 @@
 /** Chromium, and pages that record whatever they ought not to do. */
 
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { chromium as playwright } from 'playwright-core';
 import { chromium } from './paths.js';
 
@@ -21,6 +24,48 @@ const ARGS = [
 /** @returns {Promise<Browser>} */
 export function launch() {
   return playwright.launch({ executablePath: chromium(), args: ARGS });
+}
+
+/**
+ * Starts a browser over a profile of its own, as a process that can be killed.
+ *
+ * @param {string} folder Its profile.
+ * @returns {Promise<{ context: BrowserContext, kill: () => Promise<void> }>} `kill` gives it no time to tidy up.
+ */
+export async function launchFolder(folder) {
+  const args = [...ARGS, '--remote-debugging-port=0', `--user-data-dir=${folder}`, 'about:blank'];
+  const child = spawn(chromium(), args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const kill = async () => {
+    const ended = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
+    child.kill('SIGKILL');
+    await ended;
+  };
+  try {
+    const browser = await playwright.connectOverCDP(await endpointOf(child));
+    const [context] = browser.contexts();
+    await context.addInitScript(installHelpers);
+    return { context, kill };
+  } catch (error) {
+    await kill();
+    throw error;
+  }
+}
+
+/**
+ * @param {import('node:child_process').ChildProcessByStdio<null, null, import('node:stream').Readable>} child
+ * @returns {Promise<string>} Where it takes commands.
+ */
+async function endpointOf(child) {
+  const said = [];
+  for await (const line of createInterface(child.stderr)) {
+    const [, endpoint] = /^DevTools listening on (ws:.+)$/.exec(line) ?? [];
+    if (endpoint) {
+      child.stderr.resume();
+      return endpoint;
+    }
+    said.push(line);
+  }
+  throw new Error(`Chromium ended: ${said.join('\n')}`);
 }
 
 /**

@@ -14,8 +14,9 @@ const BLANK = '<!doctype html><title>test</title>';
  * Registers the hooks of a test file: `/pkg/` is the package, `/models/` has the small models.
  *
  * @param {Record<string, string>} [files] Further files by path.
+ * @param {string} [policy] Of its pages and Workers.
  */
-export function site(files = {}) {
+export function site(files = {}, policy = POLICY) {
   /** @type {import('./models.js').ModelFolder | undefined} */
   let models;
   /** @type {import('./static-server.js').StaticServer | undefined} */
@@ -26,7 +27,7 @@ export function site(files = {}) {
     requireWasm();
     models = makeModels();
     const folders = { '/pkg/': join(ROOT, 'pkg'), '/models/': models.folder };
-    server = await startStatic(folders, { headers: { 'content-security-policy': POLICY, ...ISOLATED } });
+    server = await startStatic(folders, { headers: { 'content-security-policy': policy, ...ISOLATED } });
     for (const [path, text] of Object.entries({ '/': BLANK, '/favicon.ico': '', ...files })) server.files.set(path, text);
     browser = await launch();
   });

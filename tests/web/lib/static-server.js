@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join, normalize, sep } from 'node:path';
+import { gzipSync } from 'node:zlib';
 
 /** The policy that pkg/README.md states. */
 export const POLICY =
@@ -28,6 +29,7 @@ const TYPES = {
 /**
  * @typedef {object} Hit
  * @property {string} path
+ * @property {string} method
  * @property {string} range The `Range` header, or nothing.
  * @property {number} sent Bytes of the body that were written.
  */
@@ -38,6 +40,7 @@ const TYPES = {
  * @property {Hit[]} hits All requests so far.
  * @property {Map<string, Buffer | string>} files Files that are not on disk, by path; they come first.
  * @property {(path: string, bytes: number) => void} cutOnce Breaks the next transfer of `path` off after `bytes`.
+ * @property {Set<string>} compressed Paths whose files are sent with gzip where the browser takes that.
  * @property {(path: string) => void} destroy Breaks every connection that asks for `path` from now on.
  * @property {() => Promise<void>} stop
  */
@@ -56,14 +59,18 @@ export async function startStatic(folders, { headers = {}, slow = 0 } = {}) {
   const cuts = new Map();
   /** @type {Set<string>} */
   const destroyed = new Set();
+  /** @type {Set<string>} */
+  const compressed = new Set();
 
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://x').pathname);
-    const hit = { path, range: request.headers.range ?? '', sent: 0 };
+    const hit = { path, method: request.method ?? '', range: request.headers.range ?? '', sent: 0 };
     hits.push(hit);
     if (destroyed.has(path)) return void response.destroy();
-    const body = load(path, folders, files);
-    if (!body) return void response.writeHead(404, headers).end();
+    const whole = load(path, folders, files);
+    if (!whole) return void response.writeHead(404, headers).end();
+    const isPacked = compressed.has(path) && /\bgzip\b/.test(String(request.headers['accept-encoding']));
+    const body = isPacked ? gzipSync(whole) : whole;
     const range = /^bytes=(\d+)-(\d*)$/.exec(hit.range);
     const first = range ? Number(range[1]) : 0;
     const last = range && range[2] !== '' ? Math.min(Number(range[2]), body.length - 1) : body.length - 1;
@@ -72,10 +79,12 @@ export async function startStatic(folders, { headers = {}, slow = 0 } = {}) {
       'content-length': last + 1 - first,
       'accept-ranges': 'bytes',
       'cache-control': 'no-cache',
-      etag: `"${createHash('sha256').update(body).digest('hex').slice(0, 16)}"`,
+      etag: `"${createHash('sha256').update(whole).digest('hex').slice(0, 16)}"`,
+      ...(isPacked && { 'content-encoding': 'gzip' }),
       ...(range && { 'content-range': `bytes ${first}-${last}/${body.length}` }),
       ...headers,
     });
+    if (request.method === 'HEAD') return void response.end();
     const cut = cuts.get(path);
     cuts.delete(path);
     const end = cut === undefined ? last + 1 : Math.min(last + 1, first + cut);
@@ -95,6 +104,7 @@ export async function startStatic(folders, { headers = {}, slow = 0 } = {}) {
     origin: `http://127.0.0.1:${port}`,
     hits,
     files,
+    compressed,
     cutOnce: (path, bytes) => void cuts.set(path, bytes),
     destroy: (path) => void destroyed.add(path),
     stop: () =>

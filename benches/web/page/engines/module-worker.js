@@ -78,7 +78,7 @@ function startThread(start) {
  * @returns {Promise<FromModule>}
  */
 async function load(model, threads) {
-  const wasm = await startWasm(threads, { start: startThread, failed: 0 });
+  const wasm = await startWasm({ threads, unfit: [] }, { start: startThread, failed: 0 });
   const exports = /** @type {Instrumented} */ (/** @type {unknown} */ (wasm.exports));
   const none = { prefill: null, classifier: null };
   loaded = { exports, ...(model === null ? none : await (model.kind === 'gguf' ? loadFile : loadPack)(exports, model.url)) };

@@ -1,0 +1,185 @@
+/** What becomes of messages that wait when escalation is turned off: nothing is sent by any page, and texts are erased in time. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { INBOX, UNLIMITED, classifyAll, entries, inbox, load, postsOf, waitForCounts, waitForError } from '../lib/escalation.js';
+import { send, waitForInbox } from '../lib/page.js';
+import { suite } from '../lib/suite.js';
+
+/** @typedef {import('../lib/browser.js').Page} Page */
+
+const web = suite({ args: UNLIMITED });
+
+/** @param {Page} page @returns {Promise<string>} All that the browser keeps of the outbox. */
+function stored(page) {
+  return page.evaluate(async () => {
+    const database = await new Promise((resolve) => {
+      const request = indexedDB.open('relayops-intent-outbox');
+      request.onsuccess = () => resolve(request.result);
+    });
+    return new Promise((resolve) => {
+      const request = /** @type {IDBDatabase} */ (database).transaction('items').objectStore('items').getAll();
+      request.onsuccess = () => {
+        /** @type {IDBDatabase} */ (database).close();
+        resolve(JSON.stringify(request.result));
+      };
+    });
+  });
+}
+
+/** @param {Page} page @param {RegExp} pattern Waits until nothing that is stored matches. */
+async function waitUntilErased(page, pattern) {
+  const deadline = Date.now() + 15_000;
+  while (pattern.test(await stored(page))) {
+    if (Date.now() > deadline) throw new Error(`still there: ${await stored(page)}`);
+    await page.waitForTimeout(100);
+  }
+}
+
+/** @param {Page} page */
+async function newTab(page) {
+  const other = await page.context().newPage();
+  await other.goto(`${web.origin()}/inbox.html`);
+  return other;
+}
+
+test('what waited when it was turned off is sent by no tab, however it is asked', async () => {
+  await web.withPage(async ({ page, context }) => {
+    const before = (await inbox(web.origin())).length;
+    const other = await newTab(page);
+    await context.route(`**${INBOX}`, (route) => route.abort());
+    await Promise.all([load(page), load(other)]);
+    await classifyAll(page, ['refund my bill', 'refund my other bill']);
+    await waitForError(page, 'network');
+    // The other tab waits for nobody: a third message is on its way from there.
+    await context.unroute(`**${INBOX}`);
+    await context.setOffline(true);
+    await classifyAll(other, ['refund all my bills']);
+    // Classifying waits for no disk: what is stored after the switch is that tab's own affair.
+    await waitForCounts(other, { queued: 3, sent: 0, failed: 0 });
+    await page.evaluate(() => window.clf.setEscalation('off'));
+    const posts = postsOf(context);
+    await context.setOffline(false);
+    await other.evaluate(async () => {
+      window.dispatchEvent(new Event('online'));
+      await window.clf.outbox?.flush();
+    });
+    const late = await newTab(page);
+    await load(late);
+    await late.evaluate(() => window.clf.outbox?.flush());
+    await page.waitForTimeout(2_500);
+    assert.deepEqual(posts, []);
+    const left = await entries(other);
+    assert.deepEqual(left.map(({ state, error }) => [state, error?.code]), Array(3).fill(['failed', 'off']));
+    assert.equal((await inbox(web.origin())).length, before);
+    // What the other tab is told from now on is its own affair; what was taken back goes when a person says so.
+    await classifyAll(other, ['refund it all']);
+    await waitForCounts(other, { queued: 0, sent: 1, failed: 3 });
+    await other.evaluate((key) => window.clf.outbox?.retry(key), left[0].key);
+    await waitForCounts(other, { queued: 0, sent: 2, failed: 2 });
+    assert.equal(posts.length, 2);
+  });
+});
+
+test('what another tab has under way is ended', async () => {
+  await web.withPage(async ({ page, context }) => {
+    const other = await newTab(page);
+    const asked = context.waitForEvent('request', (request) => request.method() === 'POST');
+    await context.route(`**${INBOX}`, () => undefined);
+    await load(other);
+    await classifyAll(other, ['refund my bill']);
+    const request = await asked;
+    assert.equal(request.frame().page(), other);
+    await load(page);
+    const failed = context.waitForEvent('requestfailed', (failed) => failed === request);
+    await page.evaluate(() => window.clf.setEscalation('off'));
+    await failed;
+    await context.unroute(`**${INBOX}`);
+    await other.waitForTimeout(1_500);
+    assert.deepEqual((await entries(other)).map(({ state, error }) => [state, error?.code]), [['failed', 'off']]);
+  });
+});
+
+test('a message that is being redacted when it is turned off is not sent by another tab', async () => {
+  await web.withPage(async ({ page, context }) => {
+    const other = await newTab(page);
+    await load(other);
+    const posts = postsOf(context);
+    await page.evaluate(async (url) => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const state = /** @type {{ release?: () => void }} */ (/** @type {unknown} */ (window));
+      const redact = async (/** @type {string} */ text) => {
+        await new Promise((resolve) => (state.release = () => resolve(undefined)));
+        return { text, redactions: [] };
+      };
+      window.clf = await IntentClassifier.load({ escalation: { url, redact } });
+      await window.clf.classify('refund my bill');
+      const off = window.clf.setEscalation('off');
+      state.release?.();
+      await off;
+    }, INBOX);
+    await other.evaluate(() => window.clf.outbox?.flush());
+    await other.waitForTimeout(1_000);
+    assert.deepEqual(posts, []);
+    assert.deepEqual((await entries(other)).map(({ state, error }) => [state, error?.code]), [['failed', 'off']]);
+  });
+});
+
+test('texts are erased in time while it is off, also those of an earlier visit', async () => {
+  const hour = 60 * 60_000;
+  await web.withPage(
+    async ({ page }) => {
+      await page.clock.install();
+      await load(page, { url: INBOX, maxAgeMs: hour });
+      await classifyAll(page, ['refund my bill']);
+      await page.evaluate(() => window.clf.setEscalation('off'));
+      await page.clock.fastForward(hour / 2);
+      assert.match(await stored(page), /refund my bill/);
+      await page.clock.fastForward(hour / 2);
+      await waitUntilErased(page, /refund|bill/);
+      // A visit that ends without a goodbye, and one that never has it on.
+      await page.evaluate(() => window.clf.dispose());
+      await load(page, { url: INBOX, maxAgeMs: hour });
+      await classifyAll(page, ['refund my bill']);
+      await page.goto('about:blank');
+      await page.goto(`${web.origin()}/inbox.html`);
+      await load(page, 'off');
+      assert.match(await stored(page), /refund my bill/);
+      await page.clock.fastForward(hour);
+      await waitUntilErased(page, /refund|bill/);
+      assert.equal(await stored(page), '[]');
+    },
+    (context) => context.route(`**${INBOX}`, (route) => route.abort()),
+  );
+});
+
+test('the switch of one tab is the switch of all', async () => {
+  await web.withPage(
+    async ({ page, context }) => {
+      await waitForInbox(page);
+      const other = await context.newPage();
+      await other.goto(`${web.origin()}/`);
+      await other.waitForSelector('#model-loaded:not([hidden])');
+      await waitForInbox(other);
+      await send(page, 'cancel my plan');
+      await other.locator('#inbox blockquote', { hasText: 'cancel my plan' }).waitFor();
+      await page.check('#private');
+      await other.waitForSelector('#privacy-box.is-on');
+      assert.ok(await other.isChecked('#private'));
+      const posts = postsOf(context);
+      await send(other, 'why was I charged twice?');
+      await other.waitForTimeout(500);
+      assert.deepEqual(posts, []);
+      assert.match((await other.locator('#thread .from-agent').last().textContent()) ?? '', /nothing is sent/);
+      assert.ok((await other.locator('#inbox li').count()) > 0, 'what was there before is still shown');
+      assert.equal(await other.locator('#inbox li button:visible').count(), 0, 'and nothing can be said of it');
+      await page.uncheck('#private');
+      await waitForInbox(other);
+      await send(other, 'refund my bill');
+      await other.waitForFunction(() => document.querySelector('#outbox')?.textContent?.startsWith('0 queued, 2 sent'));
+      assert.equal(posts.length, 1);
+    },
+    undefined,
+    { keepModel: true, isPrivate: false },
+  );
+});
