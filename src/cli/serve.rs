@@ -29,9 +29,9 @@ pub(super) struct ServeArgs {
     /// Folder that holds www/ and pkg/.
     #[arg(long, default_value = ".", value_name = "DIR")]
     root: PathBuf,
-    /// Folder of GGUF files and packs that the page offers.
+    /// Folder of GGUF files, packs and adapters that the page offers; repeatable. Adapters of ROOT/models are offered too.
     #[arg(long, value_name = "DIR")]
-    models: Option<PathBuf>,
+    models: Vec<PathBuf>,
     /// Host name, beside localhost and addresses, by which this server is called; repeatable.
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,

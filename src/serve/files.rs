@@ -1,20 +1,18 @@
-//! The static side: page, package and models, confined to their folders.
+//! The static side: page and package, confined to their folders.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde::Serialize;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::services::ServeDir;
 
-use crate::pack::manifest::{MANIFEST, MAX_MANIFEST_BYTES, Manifest};
+use super::shelf::{self, Shelf};
 use crate::{IntentError, Result};
 
 /// Brotli and gzip: near the size of the highest level, at a speed that nobody waits for.
@@ -36,20 +34,10 @@ pub(super) fn existing(argument: &str, folder: &Path, remedy: &str) -> Result<Pa
 }
 
 /// The routes, without what every response has in common.
-pub(super) fn site(www: &Path, pkg: &Path, models: Option<&Path>) -> Router {
+pub(super) fn site(www: &Path, pkg: &Path, shelves: Vec<Shelf>) -> Router {
     let pages = folder(www, true);
     let package = folder(pkg, false);
-    let listed: Option<Arc<Path>> = models.map(Arc::from);
-    let mut site = Router::new()
-        .route("/models/index.json", get(model_index).with_state(listed))
-        .nest_service("/pkg", package)
-        .fallback_service(pages);
-    if let Some(models) = models {
-        let files = confined(models, ServeDir::new(models).append_index_html_on_directories(false));
-        let folder: Arc<Path> = Arc::from(models);
-        site = site.nest_service("/models", files.layer(from_fn_with_state(folder, models_only)));
-    }
-    site
+    shelf::routes(shelves).nest_service("/pkg", package).fallback_service(pages)
 }
 
 /// Text and code from `root`, compressed.
@@ -65,9 +53,12 @@ fn folder(root: &Path, index: bool) -> Router {
 /// Files of `root`, and never what a link in it points to elsewhere.
 fn confined(root: &Path, files: ServeDir) -> Router {
     let state: Arc<Path> = Arc::from(root);
-    Router::new()
-        .fallback_service(files.ignore_multi_range_requests(true).redirect_to_trailing_slash(false))
-        .layer(from_fn_with_state(state, confine))
+    Router::new().fallback_service(strict(files)).layer(from_fn_with_state(state, confine))
+}
+
+/// What all folders have in common.
+pub(super) fn strict(files: ServeDir) -> ServeDir {
+    files.ignore_multi_range_requests(true).redirect_to_trailing_slash(false)
 }
 
 async fn confine(State(root): State<Arc<Path>>, request: Request, next: Next) -> Response {
@@ -79,7 +70,7 @@ async fn confine(State(root): State<Arc<Path>>, request: Request, next: Next) ->
 }
 
 /// Whether what `path` leads to, all links resolved, is in `root`. What does not exist is not.
-async fn is_inside(root: &Path, path: &str) -> bool {
+pub(super) async fn is_inside(root: &Path, path: &str) -> bool {
     let Ok(decoded) = percent_encoding::percent_decode_str(path).decode_utf8() else { return false };
     if decoded.split(['/', '\\']).any(|segment| segment == "..") || decoded.contains('\0') {
         return false;
@@ -90,90 +81,6 @@ async fn is_inside(root: &Path, path: &str) -> bool {
     // A folder is answered with its index, which may be a link of its own.
     let index = tokio::fs::canonicalize(target.join("index.html")).await;
     target.starts_with(root) && index.map_or(true, |index| index.starts_with(root))
-}
-
-/// Lets only `/<name>.gguf` and what packs are made of through: the rest of a models folder is nobody's business.
-async fn models_only(State(folder): State<Arc<Path>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path().trim_start_matches('/');
-    // An encoded separator would be decoded after this check.
-    let decoded = path.split('/').map(|part| percent_encoding::percent_decode_str(part).decode_utf8().ok());
-    let parts: Option<Vec<_>> = decoded.map(|part| part.filter(|name| !name.contains(['/', '\\']))).collect();
-    let offered = match parts.as_deref() {
-        Some([file]) => is_gguf(Path::new(&**file)),
-        Some([pack, file]) if is_plain(pack) => {
-            let manifest = read_manifest(&folder.join(&**pack)).await;
-            manifest.is_some_and(|manifest| {
-                &**file == MANIFEST || manifest.files.iter().any(|part| part.path == **file)
-            })
-        }
-        _ => false,
-    };
-    if offered { next.run(request).await } else { StatusCode::NOT_FOUND.into_response() }
-}
-
-fn is_gguf(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "gguf")
-}
-
-/// Whether `name` is that of an entry of a folder, and not of the folder itself or of the one above.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty() && !name.contains('\0') && !matches!(name, "." | "..")
-}
-
-/// The manifest of the pack in `folder`; `None` where there is none that this version reads.
-async fn read_manifest(folder: &Path) -> Option<Manifest> {
-    let path = folder.join(MANIFEST);
-    // Not more of it than a manifest may have: the name alone makes no manifest.
-    let about = tokio::fs::metadata(&path).await.ok()?;
-    if usize::try_from(about.len()).ok()? > MAX_MANIFEST_BYTES {
-        return None;
-    }
-    Manifest::from_json(&tokio::fs::read(&path).await.ok()?).ok()
-}
-
-/// One entry of `/models/index.json`.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(untagged)]
-enum Offered {
-    /// A GGUF file.
-    File { file: String, bytes: u64 },
-    /// A pack: its folder, the name in its manifest, and the bytes of its files.
-    Pack { pack: String, name: String, bytes: u64 },
-}
-
-async fn model_index(State(models): State<Option<Arc<Path>>>) -> Response {
-    let Some(folder) = models else { return Json(Vec::<Offered>::new()).into_response() };
-    match list_models(&folder).await {
-        Ok(files) => Json(files).into_response(),
-        Err(error) => {
-            let text = format!("the models folder can't be read: {error}\n");
-            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
-        }
-    }
-}
-
-async fn list_models(folder: &Path) -> std::io::Result<Vec<Offered>> {
-    let mut offered = Vec::new();
-    let mut entries = tokio::fs::read_dir(folder).await?;
-    while let Some(entry) = entries.next_entry().await? {
-        // A name that is not UTF-8 has no address, a broken link no bytes.
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let Ok(target) = tokio::fs::canonicalize(entry.path()).await else { continue };
-        let Ok(about) = tokio::fs::metadata(&target).await else { continue };
-        if !target.starts_with(folder) {
-            continue;
-        }
-        if about.is_file() && is_gguf(Path::new(&name)) {
-            offered.push(Offered::File { file: name, bytes: about.len() });
-        } else if about.is_dir()
-            && let Some(manifest) = read_manifest(&target).await
-        {
-            let bytes = manifest.total_bytes();
-            offered.push(Offered::Pack { pack: name, name: manifest.name, bytes });
-        }
-    }
-    offered.sort();
-    Ok(offered)
 }
 
 /// Corrects the types that the lookup by extension gets wrong, and names the charset of text.

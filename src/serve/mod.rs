@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `/` | `www/` |
 //! | `/pkg/` | `pkg/`, with the built `pkg/wasm/` |
-//! | `/models/index.json` | `[{"file": "…", "bytes": n}, {"pack": "…", "name": "…", "bytes": n}]`: the `*.gguf` files and the packs of the models folder by name |
-//! | `/models/<file>`, `/models/<pack>/<file>` | a GGUF file, or what a pack's manifest lists and the manifest, with ranges |
+//! | `/models/index.json` | `[{"file": "…", "bytes": n}, {"pack": "…", "name": "…", "bytes": n}, {"adapter": "…", "base": {"name": "…", "sha256": "…"}, "bytes": n}]`: the `*.gguf` files, packs and adapters of the models folders by name, and the adapters that ship |
+//! | `/models/<file>`, `/models/<pack>/<file>`, `/models/<adapter>/<file>` | a GGUF file, what a pack's manifest lists and the manifest, or the three files of an adapter, with ranges |
 //! | `/api/` | the [`inbox`], described by `/api/openapi.json` |
 //!
 //! Every answer, errors included, carries the headers that isolate the page (which shared memory
@@ -17,6 +17,7 @@ mod files;
 mod guard;
 pub mod inbox;
 pub mod log;
+mod shelf;
 
 use std::future::{Future, IntoFuture};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -66,10 +67,10 @@ pub struct ServeOptions {
     pub host: IpAddr,
     /// Port; 0 takes a free one.
     pub port: u16,
-    /// Folder that holds `www/` and `pkg/`.
+    /// Folder that holds `www/` and `pkg/`, and in a checkout `models/`, whose adapters are offered.
     pub root: PathBuf,
-    /// Folder with `*.gguf` files and packs, if there are any to offer.
-    pub models: Option<PathBuf>,
+    /// Folders with `*.gguf` files, packs and adapters to offer. Of two things of one name the first is offered.
+    pub models: Vec<PathBuf>,
     /// Host names, without ports, by which requests may call this server beside `localhost` and addresses.
     pub allow_hosts: Vec<String>,
     /// Where escalations go; without, `/api/` is not there.
@@ -82,7 +83,7 @@ impl Default for ServeOptions {
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
             root: PathBuf::from("."),
-            models: None,
+            models: Vec::new(),
             allow_hosts: Vec::new(),
             inbox: None,
         }
@@ -113,15 +114,12 @@ pub async fn bind(options: ServeOptions) -> Result<Server> {
     let www = files::existing("root", &options.root.join("www"), "the page is part of the source tree")?;
     let pkg = files::existing("root", &options.root.join("pkg"), "the package is part of the source tree")?;
     files::existing("root", &pkg.join("wasm"), "`cargo xtask build-web` builds it")?;
-    let models = match &options.models {
-        Some(folder) => Some(files::existing("models", folder, "`relayops-intent fetch` fills a folder")?),
-        None => None,
-    };
+    let shelves = shelf::open(&options.models, &options.root)?;
     let asked = SocketAddr::new(options.host, options.port);
     let listener = TcpListener::bind(asked).await.map_err(|error| IntentError::io(asked, error))?;
     let address = listener.local_addr().map_err(|error| IntentError::io(asked, error))?;
     let (stopping, stopped) = watch::channel(false);
-    let mut router = files::site(&www, &pkg, models.as_deref());
+    let mut router = files::site(&www, &pkg, shelves);
     let inbox = match options.inbox {
         Some(inbox) => {
             let (inbox, api) = Inbox::open(inbox, stopped)?;

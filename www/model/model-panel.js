@@ -68,7 +68,7 @@ export class ModelPanel {
 
   /** @param {File} file A GGUF file. */
   loadFile(file) {
-    void this.#load({ name: file.name, pack: file });
+    void this.#list.choiceOf(file).then((choice) => this.#load(choice));
   }
 
   /** Back to the choice of a model; whatever was loaded is freed. */
@@ -85,7 +85,7 @@ export class ModelPanel {
    *
    * @param {Choice} choice
    */
-  async #load({ name, pack, second }) {
+  async #load({ name, model, second, warning }) {
     this.#loading?.abort();
     const hadFocus = this.#choose.contains(document.activeElement);
     this.reset();
@@ -96,10 +96,9 @@ export class ModelPanel {
     const started = performance.now();
     try {
       const onProgress = (/** @type {LoadProgress} */ progress) => {
-        if (this.#loading === abort) this.#showProgress(progress, pack === undefined && second === undefined);
+        if (this.#loading === abort) this.#showProgress(progress, model === undefined && second === undefined);
       };
-      const cascade = second && { pack: second };
-      const classifier = await IntentClassifier.load({ pack, cascade, onProgress, signal: abort.signal });
+      const classifier = await IntentClassifier.load({ ...model, cascade: second, onProgress, signal: abort.signal });
       const info = await classifier.info();
       if (this.#loading !== abort) {
         classifier.dispose();
@@ -107,7 +106,7 @@ export class ModelPanel {
       }
       this.#classifier = classifier;
       await this.#onReady(classifier, info);
-      if (this.#loading === abort) this.#showLoaded(name, info, performance.now() - started);
+      if (this.#loading === abort) this.#showLoaded({ name, warning }, info, performance.now() - started);
     } catch (error) {
       if (this.#loading === abort) this.#failed(error);
     } finally {
@@ -159,19 +158,19 @@ export class ModelPanel {
   }
 
   /**
-   * @param {string} name
+   * @param {Choice} choice
    * @param {ModelInfo} info
    * @param {number} milliseconds
    */
-  #showLoaded(name, info, milliseconds) {
+  #showLoaded({ name, warning }, info, milliseconds) {
     const hadFocus = document.activeElement === this.#abort;
     element('loaded-name', HTMLElement).textContent = name;
     const badges = badgesOf(info).map(({ text, on }) => create('li', { text, className: on ? 'badge on' : 'badge' }));
     element('badges', HTMLElement).replaceChildren(...badges);
     element('backend-reason', HTMLElement).textContent = reasonOf(info);
-    const fallback = element('fallback', HTMLElement);
-    fallback.hidden = !info.fallback;
-    fallback.textContent = info.fallback ? `Another model runs than the one that was asked for: ${info.fallback.message}` : '';
+    const note = info.fallback ? `Another model runs than the one that was asked for: ${info.fallback.message}` : warning;
+    element('model-note', HTMLElement).hidden = note === undefined;
+    element('model-note', HTMLElement).textContent = note ?? '';
     showFacts(element('loaded-facts', HTMLElement), [
       ['Architecture', info.architecture],
       ['Parameters', millions(info.parameters)],

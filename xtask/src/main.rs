@@ -59,10 +59,10 @@ enum Verb {
         /// Port to listen on; 0 takes a free one
         #[arg(long, default_value_t = 8080)]
         port: u16,
-        /// Fetch a larger model too, and offer it on the page: qwen2.5-0.5b or qwen2.5-1.5b
+        /// Fetch a larger model too, and offer it on the page with the adapter that ships: qwen2.5-0.5b or qwen2.5-1.5b
         #[arg(long, value_name = "NAME")]
         with: Option<String>,
-        /// Folder with GGUF files to offer; with --with the folder to fetch to
+        /// Folder with GGUF files, packs and adapters to offer; with --with the folder to fetch to
         /// [default for --with: RELAYOPS_MODELS, else the platform's cache folder]
         #[arg(long, value_name = "DIR")]
         models: Option<PathBuf>,

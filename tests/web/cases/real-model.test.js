@@ -18,8 +18,8 @@ import { suite } from '../lib/suite.js';
 const FOLDER = process.env.RELAYOPS_TEST_MODELS ?? '';
 /** The bigger one is for people who have it: its native and browser runs take minutes. */
 const MODELS = [
-  { name: '0.5B', file: 'qwen2.5-coder-0.5b-instruct-q4_k_m.gguf', count: 20 },
-  { name: '1.5B', file: 'qwen2.5-coder-1.5b-instruct-q4_k_m.gguf', count: 5 },
+  { name: '0.5B', file: 'qwen2.5-coder-0.5b-instruct-q4_k_m.gguf', adapter: 'qwen2.5-0.5b-lora', count: 20 },
+  { name: '1.5B', file: 'qwen2.5-coder-1.5b-instruct-q4_k_m.gguf', adapter: 'qwen2.5-1.5b-lora', count: 5 },
 ];
 /**
  * Of probabilities. Every build multiplies the same integers and adds floats in the same order; only the last softmax's
@@ -32,13 +32,13 @@ const CHANGE = 0.1;
 const MEMORY_FACTOR = 1.3;
 const LOAD_MS = 300_000;
 
-/** The adapter of the 0.5B that ships. */
-const ADAPTER = 'qwen2.5-0.5b-lora';
+/** The adapter that is swapped. */
+const ADAPTER = MODELS[0].adapter;
 
 for (const model of MODELS) {
   const names = [
     `the real ${model.name} answers in Chromium as it does natively`,
-    `the page answers with the real ${model.name} as the native binary does`,
+    `the page answers with the real ${model.name} and its adapter as the native binary does`,
   ];
   if (FOLDER !== '' && existsSync(join(FOLDER, model.file))) {
     withModel(model, names);
@@ -81,7 +81,7 @@ function quantile(values, share) {
  * @param {typeof MODELS[number]} model
  * @param {string[]} names
  */
-function withModel({ file, count }, names) {
+function withModel({ name, file, adapter, count }, names) {
   const web = suite({ models: FOLDER });
   const path = join(FOLDER, file);
   /** @type {string[]} */
@@ -128,16 +128,17 @@ function withModel({ file, count }, names) {
   });
 
   test(names[1], { timeout: 2 * LOAD_MS }, async () => {
+    const trained = native(path, texts, ['--adapter', join(ROOT, 'models', adapter)]);
     await web.withPage(async ({ page, complaints }) => {
       page.setDefaultTimeout(LOAD_MS);
-      await page.locator('#offered-list button', { hasText: file }).click();
+      await page.getByRole('button', { name: `Load Qwen2.5 ${name} with its adapter`, exact: true }).click();
       await page.waitForSelector('#model-loaded:not([hidden]), #model-error:not([hidden])');
       assert.ok(await page.isVisible('#model-loaded'), (await page.textContent('#model-error')) ?? '');
       for (const [index, text] of texts.entries()) {
         await page.fill('#text', text);
         await page.click('#classify');
         await page.waitForFunction((text) => document.querySelector('#result[data-phase="sent"] #result-text')?.textContent === text, text);
-        assert.equal(await page.textContent('#json'), expected[index].json, text);
+        assert.equal(await page.textContent('#json'), trained[index].json, text);
       }
       assert.deepEqual(complaints, []);
     });

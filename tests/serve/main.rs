@@ -2,6 +2,8 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod models;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -18,7 +20,7 @@ use ureq::http::Response;
 const HTML: &str = "<!doctype html><title>Intents</title>";
 
 /// A manifest whose only file is `model.gguf`.
-const PACK: &str = include_str!("../models/compact/pack.json");
+const PACK: &str = include_str!("../../models/compact/pack.json");
 
 /// A served folder; dropping it stops the server.
 struct Site {
@@ -71,7 +73,7 @@ fn options(folder: &Path, models: bool) -> ServeOptions {
     ServeOptions {
         port: 0,
         root: folder.join("root"),
-        models: models.then(|| folder.join("models")),
+        models: models.then(|| folder.join("models")).into_iter().collect(),
         ..ServeOptions::default()
     }
 }
@@ -82,12 +84,22 @@ impl Site {
     }
 
     fn over(folder: TempDir, models: bool) -> Self {
+        let options = options(folder.path(), models);
+        Self::with(folder, options)
+    }
+
+    fn with(folder: TempDir, options: ServeOptions) -> Self {
         let runtime = Runtime::new().unwrap();
-        let server = runtime.block_on(bind(options(folder.path(), models))).unwrap();
+        let server = runtime.block_on(bind(options)).unwrap();
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         runtime.spawn(server.run(async { drop(stopped.await) }));
         Self { folder, address, runtime: Some(runtime), stop: Some(stop) }
+    }
+
+    /// What is offered.
+    fn list(&self) -> serde_json::Value {
+        serde_json::from_slice(&bytes(self.get("/models/index.json", &[]))).unwrap()
     }
 
     fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response<Body> {
@@ -185,41 +197,6 @@ fn every_answer_carries_the_headers() {
             assert_eq!(header(&response, name), value, "{name} of {method} {path}");
         }
     }
-}
-
-#[test]
-fn models_are_listed_by_name_and_nothing_else_is_given_out() {
-    let site = Site::start();
-    let list: serde_json::Value =
-        serde_json::from_slice(&bytes(site.get("/models/index.json", &[]))).unwrap();
-    let pack: serde_json::Value = serde_json::from_str(PACK).unwrap();
-    let expected = serde_json::json!([
-        {"file": "a.gguf", "bytes": 4},
-        {"file": "b.gguf", "bytes": 200_000},
-        {"pack": "small", "name": pack["name"], "bytes": pack["files"][0]["bytes"]},
-    ]);
-    assert_eq!(list, expected);
-    assert_eq!(bytes(site.get("/models/b.gguf", &[])), model());
-    assert_eq!(bytes(site.get("/models/small/pack.json", &[])), PACK.as_bytes());
-    assert_eq!(bytes(site.get("/models/small/model.gguf", &[])), b"weights");
-    for path in [
-        "/models/notes.txt",
-        "/models/deep/c.gguf",
-        "/models/small/notes.txt",
-        "/models/small/",
-        "/models/small",
-        "/models/small%2fmodel.gguf",
-        "/models/small/./notes.txt",
-        "/models/broken/pack.json",
-        "/models/broken/model.gguf",
-        "/models/",
-        "/models",
-    ] {
-        assert_eq!(site.get(path, &[]).status(), 404, "{path}");
-    }
-    let without = Site::over(folder(), false);
-    assert_eq!(bytes(without.get("/models/index.json", &[])), b"[]");
-    assert_eq!(without.get("/models/a.gguf", &[]).status(), 404);
 }
 
 #[test]
@@ -360,7 +337,7 @@ fn what_is_missing_is_named_with_its_remedy() {
     assert!(error.contains("www"), "{error}");
     let whole = self::folder();
     let mut options = options(whole.path(), true);
-    options.models = Some(whole.path().join("no-such-folder"));
+    options.models.push(whole.path().join("no-such-folder"));
     let error = refused(options);
     assert!(error.starts_with("models:") && error.contains("no-such-folder"), "{error}");
 }
