@@ -2,14 +2,17 @@
 
 import { IntentClassifier } from '/pkg/index.js';
 import { SAMPLES } from './live/samples.js';
-import { offeredModels } from './model/offered.js';
+import { offered } from './model/offered.js';
 import { create, element, showError } from './ui/dom.js';
 
 /** @typedef {import('/pkg/index.js').ClassifyResult} ClassifyResult */
 /** @typedef {import('/pkg/index.js').Backend} Backend */
+/** @typedef {{ pack?: URL, adapter?: URL }} Model The page's own if empty. */
 
 const MESSAGES = SAMPLES.flatMap(({ messages }) => messages);
 const choice = element('model', HTMLSelectElement);
+/** In the order of the choice. @type {Model[]} */
+const models = [{}];
 const rounds = element('rounds', HTMLInputElement);
 const run = element('run', HTMLButtonElement);
 const status = element('status', HTMLElement);
@@ -30,21 +33,21 @@ const rounded = (/** @type {number} */ value) => Math.round(value * 100) / 100;
 
 /**
  * @param {Backend} backend
- * @param {string} pack
+ * @param {Model} model
  */
-async function load(backend, pack) {
+async function load(backend, model) {
   status.textContent = `Loading for ${backend}`;
   const started = performance.now();
-  const classifier = await IntentClassifier.load({ backend, ...(pack && { pack }) });
+  const classifier = await IntentClassifier.load({ backend, ...model });
   return { classifier, loadMs: performance.now() - started, info: await classifier.info() };
 }
 
 /**
- * @param {string} pack
+ * @param {Model} model
  * @param {number} count Of rounds.
  */
-async function measure(pack, count) {
-  const sides = [await load('cpu', pack), await load('webgpu', pack)];
+async function measure(model, count) {
+  const sides = [await load('cpu', model), await load('webgpu', model)];
   /** @type {{ answers: ClassifyResult[], times: number[] }[]} */
   const taken = sides.map(() => ({ answers: [], times: [] }));
   try {
@@ -103,7 +106,7 @@ run.addEventListener('click', async () => {
   showError(error, null);
   try {
     const count = Math.min(50, Math.max(1, Math.floor(Number(rounds.value)) || 1));
-    result.textContent = JSON.stringify(report(await measure(choice.value, count)), null, 2);
+    result.textContent = JSON.stringify(report(await measure(models[choice.selectedIndex], count)), null, 2);
     status.textContent = 'Done';
     copy.hidden = false;
   } catch (caught) {
@@ -117,10 +120,9 @@ run.addEventListener('click', async () => {
 copy.addEventListener('click', () => void navigator.clipboard.writeText(result.textContent ?? ''));
 
 async function offer() {
-  for (const model of await offeredModels()) {
-    const option = create('option', { text: model.name });
-    option.value = model.url.href;
-    choice.append(option);
+  for (const { name, pack, adapter } of (await offered()).models) {
+    choice.append(create('option', { text: name }));
+    models.push({ pack: pack.url, ...(adapter && { adapter: adapter.url }) });
   }
 }
 

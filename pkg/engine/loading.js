@@ -83,7 +83,7 @@ export async function loadOnCpu(params, feeds, threads, onProgress, why) {
       finishFile: async (loader) => loader.finish(),
       finishPack: async (loader) => loader.finish(),
     };
-    return { wasm, exports, loaders, judge: judged.bind(null, wasm) };
+    return { wasm, exports, loaders, judge: (/** @type {() => Promise<Classifier>} */ build) => judged(wasm, build) };
   };
   const { started, classifier } = await fill(params, feeds, progress, start);
   const { exports, memory, reason } = started.wasm;
@@ -103,7 +103,7 @@ export async function loadOnGpu(params, feeds, onProgress, info) {
   const start = async () => {
     const gpu = await openGpu(progress);
     // Whatever it does wrong, the CPU comes next.
-    return { gpu, exports: gpu.exports, loaders: gpuLoaders(gpu), judge: (/** @type {() => Promise<Classifier>} */ prepare) => prepare() };
+    return { gpu, exports: gpu.exports, loaders: gpuLoaders(gpu), judge: (/** @type {() => Promise<Classifier>} */ build) => build() };
   };
   const { started, classifier } = await fill(params, feeds, progress, start);
   const { exports, memory, device } = started.gpu;
@@ -139,7 +139,7 @@ export async function answer(classifier, text, goal, thresholds) {
  * @template {{
  *   exports: import('./wasm-module.d.ts').WasmModule,
  *   loaders: import('./model-source.js').Loaders,
- *   judge: (prepare: () => Promise<Classifier>) => Promise<Classifier>,
+ *   judge: (build: () => Promise<Classifier>) => Promise<Classifier>,
  * }} Started
  * @param {LoadParams} params
  * @param {ChunkFeed[]} feeds
