@@ -12,7 +12,8 @@ import { provideWorker } from '../client/runtime.js';
 /** A worker thread with as much of a browser's Worker as the package uses. */
 class ThreadWorker extends EventTarget {
   /** @type {Worker} */
-  #thread = new Worker(new URL('./worker.js', import.meta.url));
+  // Without the process's own options: some, such as --input-type, are not for threads.
+  #thread = new Worker(new URL('./worker.js', import.meta.url), { execArgv: [] });
 
   constructor() {
     super();
