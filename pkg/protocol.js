@@ -44,15 +44,23 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  */
 
 /**
- * A build of the engine that does not answer golden messages as it must, and how it was found out.
+ * A build of the engine that does not answer golden messages as it must, or for which the memory that the browser grants to
+ * threads is too little, and how it was found out.
  *
- * @typedef {{ build: string, why: string }} UnfitBuild
+ * @typedef {{ build: string, isCramped: boolean, why: string }} UnfitBuild
  */
 
 /**
  * Options of one classification as the engine names them.
  *
  * @typedef {{ token_confidence?: boolean, thresholds?: number[] }} EngineOptions
+ */
+
+/**
+ * What a message is taken for while it is typed: `hold` makes only ready what its score will take, and the answer is `null`,
+ * unless it costs nothing to say more; `score in full` is with `token_confidence`.
+ *
+ * @typedef {'hold' | 'score' | 'score in full'} TypingGoal
  */
 
 /**
@@ -69,9 +77,8 @@ import { IntentError, describe, isErrorCode } from './errors.js';
  * @property {{ params: { text: string, options: EngineOptions }, value: ClassifyResult }} classify
  * @property {{ params: { texts: string[], thresholds: number[] }, value: BatchOutcome[] }} batch Several messages that
  *   share what they cost, in their order.
- * @property {{ params: { text: string, score: boolean, thresholds: number[] }, value: ClassifyResult | null }} type
- *   A message while it is typed: without `score` only what its score will take is made ready, and the
- *   answer is `null`, unless it costs nothing to say more.
+ * @property {{ params: { text: string, goal: TypingGoal, thresholds: number[] }, value: ClassifyResult | null }} type
+ *   A message while it is typed.
  * @property {{ params: {}, value: null }} forget What is held of messages that were typed.
  * @property {{ params: { adapter: AdapterSource | null, config?: string, force: boolean }, value: null }} setAdapter
  * @property {{ params: {}, value: ModelInfo }} info
@@ -98,7 +105,7 @@ import { IntentError, describe, isErrorCode } from './errors.js';
 /**
  * `unfit` is the build whose fault it is, where there is another one to try.
  *
- * @typedef {{ code: IntentErrorCode, message: string, fatal: boolean, unfit?: string }} WireError
+ * @typedef {{ code: IntentErrorCode, message: string, fatal: boolean, unfit?: Omit<UnfitBuild, 'why'> }} WireError
  */
 
 /**
@@ -120,7 +127,7 @@ export const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
  * @returns {WireError}
  */
 export function toWire(thrown) {
-  const { code, unfit } = /** @type {{ code?: unknown, unfit?: string }} */ (thrown ?? {});
+  const { code, unfit } = /** @type {{ code?: unknown, unfit?: WireError['unfit'] }} */ (thrown ?? {});
   if (thrown instanceof Error && isErrorCode(code)) {
     return { code, message: thrown.message, fatal: code === 'worker_failed', ...(unfit && { unfit }) };
   }
@@ -128,20 +135,20 @@ export function toWire(thrown) {
   return { code: 'worker_failed', message: `the engine stopped: ${describe(thrown)}${hint}`, fatal: true };
 }
 
-/** That a build of the engine computes wrongly, while there is another one to try. */
-export class WrongBuild extends IntentError {
-  /** @param {{ code: IntentErrorCode, message: string, unfit: string }} error */
+/** That a build of the engine is not fit for the model here, while there is another one to try. */
+export class UnfitBuildError extends IntentError {
+  /** @param {{ code: IntentErrorCode, message: string, unfit: Omit<UnfitBuild, 'why'> }} error */
   constructor({ code, message, unfit }) {
     super(code, message);
     /** @type {UnfitBuild} */
-    this.unfit = { build: unfit, why: message };
+    this.unfit = { ...unfit, why: message };
   }
 }
 
 /**
- * @param {{ code: IntentErrorCode, message: string, unfit?: string }} error
+ * @param {Omit<WireError, 'fatal'>} error
  * @returns {IntentError}
  */
 export function fromWire({ code, message, unfit }) {
-  return unfit === undefined ? new IntentError(code, message) : new WrongBuild({ code, message, unfit });
+  return unfit === undefined ? new IntentError(code, message) : new UnfitBuildError({ code, message, unfit });
 }

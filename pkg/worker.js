@@ -73,8 +73,8 @@ async function answer(request) {
       return null;
     }
     case 'type': {
-      const { text, score, thresholds } = request.params;
-      return cancellable(id, (signal) => engine.type(text, score, thresholds, signal));
+      const { text, goal, thresholds } = request.params;
+      return cancellable(id, (signal) => engine.type(text, goal, thresholds, signal));
     }
     case 'classify':
       return engine.classify(request.params.text, request.params.options);

@@ -5,7 +5,7 @@
  */
 
 import { IntentError } from '../errors.js';
-import { WrongBuild } from '../protocol.js';
+import { UnfitBuildError } from '../protocol.js';
 import { checkEscalation } from '../outbox/options.js';
 import { Outbox } from '../outbox/outbox.js';
 import { eraseInTime } from '../outbox/store.js';
@@ -75,7 +75,7 @@ function openStage({ pack, config, adapter }, within) {
 }
 
 /**
- * Where a build of the engine computes wrongly here, the next one is tried: in a Worker of its own, so that nothing is left
+ * Where a build of the engine is not fit for the models here, the next one is tried: in a Worker of its own, so that nothing is left
  * of the first.
  *
  * @param {import('./crash-guard.js').OpenedStage[]} stages
@@ -94,7 +94,7 @@ async function startWorker(stages, how, hooks) {
       return client;
     } catch (error) {
       client.stop(/** @type {IntentError} */ (error));
-      if (!(error instanceof WrongBuild)) throw error;
+      if (!(error instanceof UnfitBuildError)) throw error;
       unfit.push(error.unfit);
     }
   }
@@ -220,7 +220,7 @@ export class IntentClassifier {
       engineOptions.token_confidence
         ? askEach(group, (text) => this.#ask(text, engineOptions, signal))
         : this.#client.request('batch', { texts: group, thresholds: engineOptions.thresholds ?? [] }, { signal });
-    return runBatch(checkTexts(texts), ask, report, signal);
+    return runBatch(checkTexts(texts), this.#stages, ask, report, signal);
   }
 
   /**
@@ -233,9 +233,7 @@ export class IntentClassifier {
     const given = checkOptions(options, SESSION_OPTIONS);
     const engineOptions = this.#engineOptions(given);
     return new Session(
-      engineOptions.token_confidence
-        ? (text, signal) => this.#ask(text, engineOptions, signal)
-        : (text, signal) => this.#type(text, engineOptions.thresholds ?? [], signal),
+      (text, signal) => this.#type(text, engineOptions, signal),
       (text, signal) => this.classify(text, /** @type {ClassifyOptions} */ ({ ...given, signal })),
       // A Worker that is gone holds nothing.
       () => void this.#client.request('forget', {}, {}).catch(() => {}),
@@ -268,17 +266,17 @@ export class IntentClassifier {
    * What a large model holds of the message is made ready at each change; it says something of it only after a pause.
    *
    * @param {string} text
-   * @param {number[]} thresholds
+   * @param {EngineOptions} options
    * @param {AbortSignal} signal
    * @returns {Promise<ClassifyResult>}
    */
-  async #type(text, thresholds, signal) {
-    const ask = (/** @type {boolean} */ score) =>
-      this.#client.request('type', { text: checkText(text), score, thresholds }, { signal, cancels: true });
-    let result = await ask(false);
-    if (!result) {
+  async #type(text, { token_confidence, thresholds = [] }, signal) {
+    const ask = (/** @type {import('../protocol.js').TypingGoal} */ goal) =>
+      this.#client.request('type', { text: checkText(text), goal, thresholds }, { signal, cancels: true });
+    let result = await ask('hold');
+    if (!result || token_confidence) {
       await pause(PAUSE_MS, signal);
-      result = await ask(true);
+      result = await ask(token_confidence ? 'score in full' : 'score');
     }
     // It may have come too late to be ended, and is not wanted all the same.
     if (signal.aborted) throw new IntentError('aborted', 'the call was aborted', { cause: signal.reason });

@@ -117,15 +117,14 @@ export class Engine {
    * A message while it is typed, in steps of some milliseconds, between which it can be aborted.
    *
    * @param {string} text
-   * @param {boolean} score Without it only what a score takes is made ready.
+   * @param {import('../protocol.js').TypingGoal} goal
    * @param {number[]} thresholds
    * @param {AbortSignal} signal
    * @returns {Promise<ClassifyResult | null>}
    * @throws {IntentError} `aborted`; what was done stays for the next text.
    */
-  async type(text, score, thresholds, signal) {
+  async type(text, goal, thresholds, signal) {
     return this.#outliving(async ({ classifier, gpu }) => {
-      const goal = score ? 'score' : 'hold';
       for (let step = classifier.begin(text, goal, Float32Array.from(thresholds)); ; step = classifier.advance()) {
         if (step.state === 'done') return step.result;
         if (step.state === 'held') return null;

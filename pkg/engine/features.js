@@ -49,11 +49,15 @@ const INITIAL_PAGES = 40;
 /** Largest sizes to ask for, in pages of 64 KiB: some systems refuse to set aside addresses for the first ones. */
 const MAXIMUM_PAGES = [65_536, 32_768, 16_384, 8_192];
 
-/** @returns {WebAssembly.Memory | null} Memory that threads share, as large as the browser grants it. */
+/**
+ * Memory that threads share, as large as the browser grants it.
+ *
+ * @returns {{ memory: WebAssembly.Memory, isCramped: boolean } | null} `isCramped`: memory that is not shared grows larger.
+ */
 export function sharedMemory() {
   for (const maximum of MAXIMUM_PAGES) {
     try {
-      return new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum, shared: true });
+      return { memory: new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum, shared: true }), isCramped: maximum < MAXIMUM_PAGES[0] };
     } catch {
       // A smaller one may be granted.
     }

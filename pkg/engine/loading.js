@@ -83,7 +83,7 @@ export async function loadOnCpu(params, feeds, threads, onProgress, why) {
       finishFile: async (loader) => loader.finish(),
       finishPack: async (loader) => loader.finish(),
     };
-    return { wasm, exports, loaders, judge: (/** @type {() => Promise<Classifier>} */ build) => judged(wasm, build) };
+    return { wasm, exports, loaders, judge: (/** @type {() => Promise<Classifier>} */ work) => judged(wasm, work) };
   };
   const { started, classifier } = await fill(params, feeds, progress, start);
   const { exports, memory, reason } = started.wasm;
@@ -103,7 +103,7 @@ export async function loadOnGpu(params, feeds, onProgress, info) {
   const start = async () => {
     const gpu = await openGpu(progress);
     // Whatever it does wrong, the CPU comes next.
-    return { gpu, exports: gpu.exports, loaders: gpuLoaders(gpu), judge: (/** @type {() => Promise<Classifier>} */ build) => build() };
+    return { gpu, exports: gpu.exports, loaders: gpuLoaders(gpu), judge: (/** @type {() => Promise<Classifier>} */ work) => work() };
   };
   const { started, classifier } = await fill(params, feeds, progress, start);
   const { exports, memory, device } = started.gpu;
@@ -139,7 +139,7 @@ export async function answer(classifier, text, goal, thresholds) {
  * @template {{
  *   exports: import('./wasm-module.d.ts').WasmModule,
  *   loaders: import('./model-source.js').Loaders,
- *   judge: (build: () => Promise<Classifier>) => Promise<Classifier>,
+ *   judge: (work: () => Promise<Classifier>) => Promise<Classifier>,
  * }} Started
  * @param {LoadParams} params
  * @param {ChunkFeed[]} feeds
@@ -163,8 +163,6 @@ async function fill({ stages, cache }, feeds, progress, start) {
   const files = [];
   // Before the models, so that their transfers need not wait for the models'.
   for (const adapter of adapters) files.push(await adapter?.read(progress));
-  for (const model of models) await model.receive(progress);
-  progress.end();
   const build = async () => {
     /** @type {Classifier[]} */
     const ready = [];
@@ -176,6 +174,10 @@ async function fill({ stages, cache }, feeds, progress, start) {
     }
     return ready.reduce((cascade, later) => cascade.followed_by(later));
   };
-  const classifier = await progress.step('prepare', () => judge(build));
+  const classifier = await judge(async () => {
+    for (const model of models) await model.receive(progress);
+    progress.end();
+    return progress.step('prepare', build);
+  });
   return { started, classifier };
 }

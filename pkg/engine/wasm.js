@@ -23,6 +23,7 @@ const NOT_FINITE = 'logits are not finite';
  * @property {BuildName} build
  * @property {string | null} reason Why no faster build or more threads run; `null` where they do.
  * @property {readonly UnfitBuild[]} unfit Builds that were tried before.
+ * @property {boolean} isCramped Whether the browser granted less memory than a build without threads may take.
  * @property {boolean} isLast Whether there is no other build left to try.
  */
 
@@ -47,14 +48,14 @@ export async function startWasm({ threads: wanted, unfit }, starter) {
   const { builds, threads, shared, reasons } = choose(wanted, unfit);
   const [build] = builds;
   const [module, exports] = await Promise.all([compile(BUILDS[build].module().href), BUILDS[build].bindings()]);
-  const started = await exports.default({ module_or_path: module, ...(shared && { memory: shared }) });
+  const started = await exports.default({ module_or_path: module, ...(shared && { memory: shared.memory }) });
   let memory = started.memory;
   if (shared && isThreads(build)) {
-    memory = shared;
+    memory = shared.memory;
     const missing = await startThreads(exports, { build, module, memory }, threads, starter);
     if (missing > 0) reasons.push(`${missing} of ${threads} threads did not start`);
   }
-  return { exports, memory, build, reason: reasons.length > 0 ? reasons.join('; ') : null, unfit, isLast: builds.length === 1 };
+  return { exports, memory, build, reason: reasons.length > 0 ? reasons.join('; ') : null, unfit, isCramped: shared?.isCramped ?? false, isLast: builds.length === 1 };
 }
 
 /**
@@ -87,11 +88,11 @@ export function bySpeed(threads) {
  *
  * @param {number | 'auto'} wanted
  * @param {readonly UnfitBuild[]} unfit
- * @returns {{ builds: BuildName[], threads: number, shared: WebAssembly.Memory | null, reasons: string[] }} Memory for the
- *   first of them, if that one has threads.
+ * @returns {{ builds: BuildName[], threads: number, shared: ReturnType<typeof sharedMemory>, reasons: string[] }} Memory for
+ *   the first of them, if that one has threads.
  */
 function choose(wanted, unfit) {
-  const reasons = unfit.map(({ build, why }) => `the build ${build} computes wrongly here: ${why}`);
+  const reasons = unfit.map(({ build, isCramped, why }) => `the build ${build} ${isCramped ? 'gets too little memory' : 'computes wrongly'} here: ${why}`);
   const relaxed = hasRelaxedSimd();
   if (!relaxed) reasons.push('no relaxed SIMD in this browser');
   const { threads, reason } = possibleThreads(wanted);
@@ -111,28 +112,30 @@ function choose(wanted, unfit) {
 }
 
 /**
- * Builds the models, which answer their golden messages while they are built, and notes of a failure whether it is the
- * build's.
+ * Fills and builds the models, which answer their golden messages while they are built, and notes of a failure whether it
+ * is the build's.
  *
  * @template T
- * @param {Pick<Wasm, 'build' | 'unfit' | 'isLast'>} wasm
+ * @param {Pick<Wasm, 'build' | 'unfit' | 'isCramped' | 'isLast'>} wasm
  * @param {() => Promise<T>} prepare
  * @returns {Promise<T>}
  * @throws {IntentError} Of the code that the engine gave.
  */
-export async function judged({ build, unfit, isLast }, prepare) {
+export async function judged({ build, unfit, isCramped, isLast }, prepare) {
   try {
     return await prepare();
   } catch (error) {
     const { code, message } = /** @type {{ code?: unknown, message?: unknown }} */ (error ?? {});
     // A request that does not fit the model is `inference` too: no build answers that.
     const isWrong = code === 'golden_mismatch' || (code === 'inference' && String(message).includes(NOT_FINITE));
-    if (!isWrong) throw error;
+    // Builds without threads have memory of their own, which may grow larger.
+    const isTight = code === 'out_of_memory' && isCramped;
+    if (!isWrong && !isTight) throw error;
     // The page starts anew without this build, and with memory that nothing wrong has been written to.
-    if (!isLast) throw Object.assign(/** @type {Error} */ (error), { unfit: build });
+    if (!isLast) throw Object.assign(/** @type {Error} */ (error), { unfit: { build, isCramped: isTight } });
     if (unfit.length === 0) throw error;
     const before = unfit.map((one) => one.build).join(', ');
-    throw new IntentError(code, `${message}; nor did the builds ${before}`, { cause: error });
+    throw new IntentError(/** @type {import('../errors.js').IntentErrorCode} */ (code), `${message}; nor did the builds ${before}`, { cause: error });
   }
 }
 

@@ -105,7 +105,19 @@ test('where large shared memory is refused a smaller one is taken', async () => 
       assert.deepEqual([threads, reason], [2, null]);
     },
     (context) =>
-      change(context, '**/pkg/engine/features.js', 'return new WebAssembly.Memory(', 'if (maximum > 16384) throw new RangeError(); return new WebAssembly.Memory('),
+      change(context, '**/pkg/engine/features.js', 'return { memory: new', 'if (maximum > 16384) throw new RangeError(); return { memory: new'),
+  );
+});
+
+test('where the shared memory that is granted is too little for the model, a build without threads takes its own', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      const { backend, threads, reason } = await ask(page, { threads: 2 });
+      assert.deepEqual([backend, threads], ['cpu-relaxed-simd', 1]);
+      assert.match(reason ?? '', /^the build relaxed-simd-threads gets too little memory here: .*; no threads: one with relaxed SIMD is as fast as two without$/);
+    },
+    // 8 MiB; compact takes 13.
+    (context) => change(context, '**/pkg/engine/features.js', '[65_536, 32_768, 16_384, 8_192]', '[65_536, 128]', 'return { memory: new', 'if (maximum > 128) throw new RangeError(); return { memory: new'),
   );
 });
 
@@ -115,7 +127,7 @@ test('where all shared memory is refused one thread runs', async () => {
       const { threads, reason } = await ask(page, { threads: 2 });
       assert.deepEqual([threads, reason], [1, 'no threads: the browser refused shared memory']);
     },
-    (context) => change(context, '**/pkg/engine/features.js', 'return new WebAssembly.Memory(', 'throw new RangeError(); return new WebAssembly.Memory('),
+    (context) => change(context, '**/pkg/engine/features.js', 'return { memory: new', 'throw new RangeError(); return { memory: new'),
   );
 });
 

@@ -251,33 +251,35 @@ test('edits at the pace of typing are answered, and two sessions leave each othe
   });
 });
 
-test('a large model holds what is typed, and says of it what a single call does', async () => {
+for (const options of [{}, { tokenConfidence: true }]) test(`a large model holds what is typed, and says of it what a single call does: ${JSON.stringify(options)}`, async () => {
   await web.fresh(async ({ page, complaints }) => {
-    const outcome = await page.evaluate(async () => {
+    const outcome = await page.evaluate(async (options) => {
       const { IntentClassifier } = await import('/pkg/index.js');
       const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf' });
-      const typing = classifier.session();
+      const typing = classifier.session(options);
       const texts = ['my inter', 'my internet is', 'my internet was', 'my old internet was down all day', 'my internet was down'];
       const rapid = await Promise.all(texts.map((text) => window.outcome(typing.update(text))));
       /** @type {import('/pkg/index.js').ClassifyResult[]} */
       const pairs = [];
       for (const text of texts) {
         const { provisional, ...typed } = await typing.update(text);
-        pairs.push(typed, await classifier.classify(text));
+        pairs.push(typed, await classifier.classify(text, options));
       }
       await typing.update(texts[3]);
-      pairs.push(await typing.submit(), await classifier.classify(texts[3]));
+      pairs.push(await typing.submit(), await classifier.classify(texts[3], options));
       // A call in between forgets what was held, and nothing else.
       const waiting = typing.update(texts[0]);
-      const between = await classifier.classify(texts[1]);
+      const between = await classifier.classify(texts[1], options);
       const { provisional, ...typed } = await waiting;
-      pairs.push(between, await classifier.classify(texts[1]), typed, await classifier.classify(texts[0]));
+      pairs.push(between, await classifier.classify(texts[1], options), typed, await classifier.classify(texts[0], options));
       return { codes: rapid.map(({ code }) => code), pairs };
-    });
+    }, options);
     assert.deepEqual(outcome.codes, ['superseded', 'superseded', 'superseded', 'superseded', 'fulfilled']);
     for (let index = 0; index < outcome.pairs.length; index += 2) {
       const [typed, single] = [outcome.pairs[index], outcome.pairs[index + 1]];
       assert.deepEqual([typed.intent, typed.decision, typed.stage], [single.intent, single.decision, single.stage]);
+      assert.equal(typeof typed.token_confidence, options.tokenConfidence ? 'number' : 'undefined');
+      assert.ok(Math.abs((typed.token_confidence ?? 0) - (single.token_confidence ?? 0)) <= 1e-5, `${index}: ${typed.token_confidence}, ${single.token_confidence}`);
       for (const [label, probability] of Object.entries(typed.probabilities ?? {})) {
         assert.ok(Math.abs(probability - (single.probabilities?.[label] ?? 0)) <= 1e-5, `${index}: ${label}`);
       }

@@ -89,22 +89,47 @@ test('the limit of a manifest is the engine’s', async () => {
 
 test('another build is tried where the answers are wrong, and the last one’s code is kept', async () => {
   const { judged } = await import(pathToFileURL(join(ROOT, 'pkg/engine/wasm.js')).href);
-  const judge = (/** @type {string} */ code, /** @type {string} */ message, isLast = false) => {
-    const unfit = isLast ? [{ build: 'relaxed-simd', why: 'so it is' }] : [];
+  const judge = (/** @type {string} */ code, /** @type {string} */ message, isLast = false, isCramped = false) => {
+    const unfit = isLast ? [{ build: 'relaxed-simd', isCramped, why: 'so it is' }] : [];
     const failing = () => Promise.reject(Object.assign(new Error(message), { code }));
-    return judged({ build: 'simd128', unfit, isLast }, failing).catch((/** @type {unknown} */ error) => error);
+    return judged({ build: 'simd128', unfit, isCramped, isLast }, failing).catch((/** @type {unknown} */ error) => error);
   };
   for (const [code, message] of [['golden_mismatch', 'off by 2'], ['inference', 'logits are not finite']]) {
-    assert.equal((await judge(code, message)).unfit, 'simd128');
+    assert.deepEqual((await judge(code, message)).unfit, { build: 'simd128', isCramped: false });
     const last = await judge(code, message, true);
     assert.deepEqual([last.code, last.message, last.unfit], [code, `${message}; nor did the builds relaxed-simd`, undefined]);
   }
+  assert.deepEqual((await judge('out_of_memory', 'refused', false, true)).unfit, { build: 'simd128', isCramped: true });
   for (const [code, message] of [['inference', 'a token id is outside the vocabulary'], ['out_of_memory', 'refused']]) {
     for (const isLast of [false, true]) {
       const error = await judge(code, message, isLast);
       assert.deepEqual([error.code, error.message, error.unfit], [code, message, undefined]);
     }
   }
+});
+
+test('groups of a batch grow by the slowest message, and not before every model was asked', async () => {
+  const { runBatch } = await import(pathToFileURL(join(ROOT, 'pkg/client/batch.js')).href);
+  /** @param {number} stages @param {(index: number) => object} outcome @param {number} count */
+  const sizes = async (stages, outcome, count) => {
+    /** @type {number[]} */
+    const groups = [];
+    let done = 0;
+    const ask = async (/** @type {string[]} */ group) => {
+      groups.push(group.length);
+      return group.map(() => outcome(done++));
+    };
+    await runBatch(Array.from({ length: count }, () => 'x'), stages, ask, undefined);
+    return groups;
+  };
+  const took = (/** @type {number} */ ms, asked = 1) => ({ result: { ms, probabilities: {}, ...(asked > 1 && { stages: [{}, {}] }) } });
+  const unread = { error: { code: 'empty_message', message: 'empty' } };
+  const tooLong = { result: { ms: 0, probabilities: null } };
+  assert.deepEqual(await sizes(1, () => took(1), 100), [4, 8, 16, 32, 32, 8]);
+  assert.deepEqual(await sizes(1, (index) => took(index === 9 ? 10 : 1), 50), [4, 8, 10, 10, 10, 8]);
+  assert.deepEqual(await sizes(1, (index) => [unread, tooLong][index % 2], 12), [4, 4, 4]);
+  assert.deepEqual(await sizes(1, (index) => (index < 4 ? unread : took(300)), 12), [4, 4, 4]);
+  assert.deepEqual(await sizes(2, (index) => took(1, index === 9 ? 2 : 1), 28), [4, 4, 4, 8, 8]);
 });
 
 test('what is no finite number is called so by the engine too', async () => {
