@@ -85,12 +85,13 @@ mod tests {
     fn rows_see_what_they_are_given() {
         let mut visible: Visible = (0..2).map(|row| 0..row + 1).collect();
         visible.push([0..1, 2..3]);
-        visible.push([0..0]);
+        visible.push([0..0, 7..7]);
         visible.push_child(2, 3);
         visible.push_child(0, 5);
-        let rows: Vec<&[Range<usize>]> = visible.rows().collect();
-        let expected: [&[Range<usize>]; 6] =
-            [&[0..1], &[0..2], &[0..1, 2..3], &[], &[0..1, 2..4], &[0..1, 5..6]];
+        let ends = |row: &[Range<usize>]| row.iter().map(|range| (range.start, range.end)).collect();
+        let rows: Vec<Vec<(usize, usize)>> = visible.rows().map(ends).collect();
+        let expected =
+            [&[(0, 1)][..], &[(0, 2)], &[(0, 1), (2, 3)], &[], &[(0, 1), (2, 4)], &[(0, 1), (5, 6)]];
         assert_eq!(rows, expected);
         assert_eq!(visible.len(), 6);
     }

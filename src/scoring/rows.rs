@@ -32,7 +32,7 @@ impl Rows {
         for row in first..all.len() {
             let own = common + first..common + row + 1;
             if first == 0 {
-                visible.push([0..own.end]);
+                visible.push(std::iter::once(0..own.end));
             } else {
                 visible.push([0..common, own]);
             }
