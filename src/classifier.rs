@@ -10,7 +10,7 @@ use crate::cascade::StageReport;
 use crate::gate::{Answer, Decision, Gate, TOO_LONG};
 use crate::message::Message;
 use crate::pack::{IntentConfig, check_threshold};
-use crate::scoring::{Goal, Progress, Scores, argmax, calibrate};
+use crate::scoring::{Goal, Prefix, Progress, Scores, argmax, calibrate};
 use crate::{IntentError, Result};
 
 /// The intent of everything that could not be classified.
@@ -47,6 +47,10 @@ pub trait LabelModel {
     fn forget(&mut self) {}
     /// What runs.
     fn info(&self) -> &ModelInfo;
+    /// What a constant beginning of prompts takes, where there is one.
+    fn prefix(&self) -> Option<Prefix> {
+        None
+    }
     /// Puts an adapter beside the weights, or none, with the labels and the prompt of `config`, on trial: go on with
     /// [`advance_adapter`](Self::advance_adapter). After an error everything is as it was.
     ///
@@ -221,6 +225,12 @@ impl Classifier {
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         self.model.info()
+    }
+
+    /// What a constant beginning of prompts takes, where there is one.
+    #[must_use]
+    pub fn prefix(&self) -> Option<Prefix> {
+        self.model.prefix()
     }
 
     /// Classifies one message. A failure of the model is not an error here: it is `unknown`, escalated, with the

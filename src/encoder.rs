@@ -49,7 +49,7 @@ impl<B: Backend> Encoder<B> {
     /// `tokenizer`, `inference`, `out_of_memory`; the encoder is usable afterwards.
     pub fn log_probabilities(&mut self, text: &str) -> Result<Vec<f32>> {
         let mut reading = self.ask(text)?;
-        self.model.take(&mut reading)?.now().map(log_softmax)
+        self.model.take(&mut reading)?.now().map(|logits| log_softmax(&logits))
     }
 
     fn ask(&mut self, text: &str) -> Result<B::Reading> {
@@ -63,10 +63,9 @@ fn no_tokens() -> IntentError {
     IntentError::Unavailable("an encoder emits no tokens: no token_confidence".to_owned())
 }
 
-fn log_softmax(mut logits: Vec<f32>) -> Vec<f32> {
-    let normaliser = log_sum_exp(&logits);
-    logits.iter_mut().for_each(|logit| *logit -= normaliser);
-    logits
+fn log_softmax(logits: &[f32]) -> Vec<f32> {
+    let normaliser = log_sum_exp(logits);
+    logits.iter().map(|logit| logit - normaliser).collect()
 }
 
 impl<B: Backend> LabelModel for Encoder<B> {
@@ -93,7 +92,7 @@ impl<B: Backend> LabelModel for Encoder<B> {
                 Progress::Waiting(signal)
             }
             Taken::Values(logits) => {
-                Progress::Scored(Scores { log_probabilities: log_softmax(logits), token_confidence: None })
+                Progress::Scored(Scores { log_probabilities: log_softmax(&logits), token_confidence: None })
             }
         })
     }

@@ -15,6 +15,9 @@ mod run;
 
 use std::mem::replace;
 
+use serde::Serialize;
+use web_time::Instant;
+
 use crate::adapter::Adapter;
 use crate::backend::{Backend, Taken};
 use crate::model::qwen2::{KvCache, Paths, Qwen2};
@@ -39,6 +42,17 @@ pub struct Scores {
     pub log_probabilities: Vec<f32>,
     /// Mean full-softmax probability of the emitted answer tokens, where asked for.
     pub token_confidence: Option<f32>,
+}
+
+/// The constant beginning of every prompt, as it was last computed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Prefix {
+    /// Its tokens.
+    pub tokens: usize,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// Milliseconds that these took.
+    pub ms: f64,
 }
 
 /// A prompt and its answers, for one model.
@@ -74,6 +88,8 @@ pub struct Scorer<B: Backend> {
     task: Task,
     /// Holds the prefix between messages.
     cache: KvCache<B>,
+    /// Milliseconds that computing it took.
+    prefix_ms: f64,
     /// Tokens of a message that the cache holds behind the prefix.
     held: Vec<TokenId>,
     /// The message under way; its rows are not yet counted as held.
@@ -88,19 +104,24 @@ impl<B: Backend> Scorer<B> {
     pub fn new(model: Qwen2<B>, tokenizer: Tokenizer, config: &IntentConfig) -> Result<Self> {
         let task = Task::new(&model, &tokenizer, config)?;
         let cache = model.cache();
-        let mut scorer = Self { model, tokenizer, task, cache, held: Vec::new(), run: None };
+        let mut scorer = Self { model, tokenizer, task, cache, prefix_ms: 0.0, held: Vec::new(), run: None };
         scorer.fill_prefix()?;
         Ok(scorer)
     }
 
     /// Computes into the cache what it lacks of the prefix.
     fn fill_prefix(&mut self) -> Result<()> {
-        let Some(missing) = self.task.prompt.prefix.get(self.cache.slots()..) else { return Ok(()) };
-        for chunk in missing.to_vec().chunks(PREFILL_ROWS) {
+        let missing = match self.task.prompt.prefix.get(self.cache.slots()..) {
+            Some(missing) if !missing.is_empty() => missing,
+            _ => return Ok(()),
+        };
+        let start = Instant::now();
+        for chunk in missing.chunks(PREFILL_ROWS) {
             let mut rows = Rows::behind(self.cache.slots());
             rows.sequence(chunk);
-            self.model.forward(&mut self.cache, &rows.batch())?;
+            self.model.forward(&mut self.cache, rows.into_batch())?;
         }
+        self.prefix_ms = start.elapsed().as_secs_f64() * 1e3;
         Ok(())
     }
 
@@ -156,6 +177,13 @@ impl<B: Backend> Scorer<B> {
     #[must_use]
     pub fn prompt(&self) -> &Prompt {
         &self.task.prompt
+    }
+
+    /// What the constant beginning of the prompt takes. The time is the last one's that was computed.
+    #[must_use]
+    pub fn prefix(&self) -> Prefix {
+        let tokens = self.task.prompt.prefix.len();
+        Prefix { tokens, bytes: self.model.kv_bytes(tokens), ms: self.prefix_ms }
     }
 
     /// The labels' trie.
@@ -238,7 +266,7 @@ impl<B: Backend> Scorer<B> {
             let sequence = rows.sequence(tokens.iter().chain(&self.task.prompt.suffix));
             rows.trie(&self.task.trie, &sequence);
         }
-        let hidden = self.model.forward(&mut self.cache, &rows.batch())?;
+        let hidden = self.model.forward(&mut self.cache, rows.into_batch())?;
         self.model.truncate(&mut self.cache, before);
         let one = self.task.trie.partings.len() * self.model.config().hidden;
         let scores = |hidden: &[f32]| {

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use relayops_intent::profile::Part;
 use relayops_testkit::{QWEN_05B, TinyQwen2, real_model};
 use serde_json::Value;
 
@@ -196,25 +197,91 @@ fn the_system_prompt_can_be_replaced() {
     assert_ne!(prompted, with(&["--json", "hello"]));
 }
 
-#[test]
-fn bench_prints_its_table() {
+/// What `bench` says of the tiny model, with label flips over two messages.
+fn bench(further: &[&str]) -> String {
     let model = tiny();
     let messages = model.path.with_file_name("messages.jsonl");
     std::fs::write(&messages, "{\"text\": \"hello\"}\n{\"text\": \"is it up?\"}\n").unwrap();
-    let args = [
-        "bench",
-        "--model",
-        model.path.to_str().unwrap(),
-        "--rounds",
-        "1",
-        "--flips",
-        messages.to_str().unwrap(),
-    ];
-    let output = relayops(&args, "");
+    let (model, messages) = (model.path.to_str().unwrap(), messages.to_str().unwrap());
+    let args = ["bench", "--model", model, "--rounds", "1", "--flips", messages];
+    let output = relayops(&[&args, further].concat(), "");
     assert!(output.status.success(), "{}", stderr(&output));
-    for row in ["load ", "weights ", "message, ms", "exact weights"] {
-        assert!(stdout(&output).lines().any(|line| line.starts_with(row)), "{row}: {}", stdout(&output));
+    stdout(&output)
+}
+
+#[test]
+fn bench_prints_its_table() {
+    let table = bench(&[]);
+    let row = |start: &str| {
+        table.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {table}"))
+    };
+    for start in ["load ", "  of it prefix ", "weights ", "exact weights"] {
+        row(start);
     }
+    assert!(row("message, ms").ends_with("n = 10"), "{table}");
+    for start in [" 1 together", " 8 together", "32 together"] {
+        let numbers: Vec<f64> = row(start).split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+        let [_, each, rate, n] = numbers[..] else { panic!("{}", row(start)) };
+        // Both are rounded to a tenth.
+        assert!(
+            n == 1.0 && each > 0.0 && (rate - 1e3 / each).abs() < 0.06 * (1.0 + 1e3 / each / each),
+            "{table}"
+        );
+    }
+    let share = |start: &str| -> f64 {
+        let (_, share) = row(start).trim_end_matches('%').rsplit_once(' ').unwrap();
+        share.parse().unwrap()
+    };
+    let parts = Part::ALL.map(|part| share(&format!("  {} ", part.name())));
+    let all = parts.iter().sum::<f64>() + share("  all else ");
+    assert!((all - 100.0).abs() < 0.6, "{all}: {table}");
+    let matmul: f64 = Part::ALL.iter().zip(parts).filter(|(part, _)| part.is_matmul()).map(|(_, p)| p).sum();
+    assert!(matmul > 0.0 && (share("outside matmul ") - (100.0 - matmul)).abs() < 0.6, "{table}");
+}
+
+#[test]
+fn bench_prints_one_object() {
+    let printed = bench(&["--json"]);
+    let all: Value = serde_json::from_str(&printed).unwrap();
+    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{printed}"));
+    let positive = |value: &Value| assert!(number(value) > 0.0, "{printed}");
+    assert_eq!(all["stages"][0]["stage"], "qwen2");
+    for name in ["threads", "load_seconds", "weight_bytes"] {
+        positive(&all[name]);
+    }
+    // Two layers with keys and values of 2 heads of 64, 4 bytes each.
+    let prefix = &all["prefix"];
+    assert_eq!(
+        number(&prefix["bytes"]),
+        number(&prefix["tokens"]) * f64::from(2 * 2 * 2 * 64 * 4),
+        "{printed}"
+    );
+    assert!(number(&prefix["ms"]) > 0.0 && number(&prefix["ms"]) < 1e3 * number(&all["load_seconds"]));
+    let message = &all["message"];
+    let [p10, median, p90] = ["p10_ms", "median_ms", "p90_ms"].map(|name| number(&message[name]));
+    assert!(0.0 < p10 && p10 <= median && median <= p90 && message["n"] == 10, "{printed}");
+    for (throughput, together) in all["throughput"].as_array().unwrap().iter().zip([1, 8, 32]) {
+        assert!(throughput["together"] == together && throughput["n"] == 1, "{printed}");
+        let product = number(&throughput["ms_each"]) * number(&throughput["messages_per_second"]);
+        assert!((product - 1e3).abs() < 1e-6, "{printed}");
+    }
+    let parts = all["parts"].as_array().unwrap();
+    let names: Vec<&str> = parts.iter().map(|part| part["part"].as_str().unwrap()).collect();
+    assert_eq!(names, [&Part::ALL.map(Part::name)[..], &["all else"]].concat());
+    parts.iter().for_each(|part| positive(&part["ms"]));
+    let shares: f64 = parts.iter().map(|part| number(&part["share"])).sum();
+    assert!((shares - 1.0).abs() < 1e-9, "{printed}");
+    assert!((0.0..1.0).contains(&number(&all["outside_matmul"])), "{printed}");
+    assert_eq!((&all["flips"][0]["against"], &all["flips"][0]["n"]), (&"exact weights".into(), &2.into()));
+    assert_eq!(all["adapter"], Value::Null);
+}
+
+#[test]
+fn bench_of_an_encoder_has_no_prefix() {
+    let output = relayops(&["bench", "--rounds", "1", "--json"], "");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let all: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&all["stages"][0]["stage"], &all["prefix"]), (&"compact".into(), &Value::Null));
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Log-probabilities at every parting node against llama.cpp's on the same file (fixture: see tests/fixtures).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use relayops_intent::backend::causal;
 use relayops_intent::backend::cpu::Cpu;
 use relayops_intent::loader::Loader;
 use relayops_intent::model::qwen2::{Batch, KvCache};
@@ -26,10 +25,10 @@ fn ids(value: &Value) -> Vec<TokenId> {
 /// Appends `tokens` to `cache` and returns full-vocabulary log-probabilities after the last.
 fn append(scorer: &Scorer<Cpu>, cache: &mut KvCache<Cpu>, tokens: &[TokenId]) -> Vec<f32> {
     let positions: Vec<usize> = (cache.slots()..cache.slots() + tokens.len()).collect();
-    let visible: Vec<_> = positions.iter().map(|p| causal(p + 1)).collect();
-    let outputs = [tokens.len() - 1];
-    let batch = Batch { tokens, positions: &positions, visible: &visible, outputs: &outputs };
-    let hidden = scorer.model().forward(cache, &batch).unwrap();
+    let visible = positions.iter().map(|p| 0..p + 1).collect();
+    let outputs = vec![tokens.len() - 1];
+    let batch = Batch { tokens: tokens.to_vec(), positions, visible, outputs };
+    let hidden = scorer.model().forward(cache, batch).unwrap();
     let logits = scorer.model().logits(&hidden).unwrap();
     let normaliser = log_sum_exp(&logits);
     logits.iter().map(|logit| logit - normaliser).collect()

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_qwen2::ModelWeights;
-use relayops_intent::backend::causal;
 use relayops_intent::backend::cpu::Cpu;
 use relayops_intent::loader::Loader;
 use relayops_intent::model::qwen2::Batch;
@@ -56,10 +55,10 @@ fn hidden_after(scorer: &Scorer<Cpu>, tokens: &[TokenId], chunk: usize) -> Vec<f
     for tokens in tokens.chunks(chunk) {
         let start = cache.slots();
         let positions: Vec<usize> = (start..start + tokens.len()).collect();
-        let visible: Vec<_> = positions.iter().map(|p| causal(p + 1)).collect();
-        let outputs = [tokens.len() - 1];
-        let batch = Batch { tokens, positions: &positions, visible: &visible, outputs: &outputs };
-        hidden = scorer.model().forward(&mut cache, &batch).unwrap();
+        let visible = positions.iter().map(|p| 0..p + 1).collect();
+        let outputs = vec![tokens.len() - 1];
+        let batch = Batch { tokens: tokens.to_vec(), positions, visible, outputs };
+        hidden = scorer.model().forward(&mut cache, batch).unwrap().into();
     }
     hidden
 }

@@ -5,26 +5,18 @@
 //! transfer, and [`Backend::take`], which ends it: at once on the CPU, and on a device wherever one may wait for it. In a
 //! browser nobody may, so there a pass goes on when a [`Signal`] says so.
 
+mod buffer;
 pub mod cpu;
 #[cfg(feature = "webgpu")]
 pub mod gpu;
 mod signal;
-
-use std::ops::Range;
+mod visible;
 
 use crate::quant::QuantMatrix;
 use crate::{IntentError, Result};
+pub use buffer::Buffer;
 pub use signal::Signal;
-
-/// Key slots that one query row may attend to: ascending, apart. Slots are counted in the order in which rows
-/// were appended to the cache, which in a tree is not the order of positions.
-pub type Visible = Vec<Range<usize>>;
-
-/// What a row of a plain sequence sees: all slots before `end`.
-#[must_use]
-pub fn causal(end: usize) -> Visible {
-    std::iter::once(0..end).collect()
-}
+pub use visible::Visible;
 
 /// Shape of an attention layer with grouped keys and values (GQA).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +34,9 @@ pub struct RopeTable {
     /// Half a head's width.
     pub half: usize,
     /// `[rows, half]`.
-    pub cos: Vec<f32>,
+    pub cos: Buffer,
     /// `[rows, half]`.
-    pub sin: Vec<f32>,
+    pub sin: Buffer,
 }
 
 impl RopeTable {
@@ -52,10 +44,14 @@ impl RopeTable {
     #[must_use]
     pub fn new(positions: &[usize], dim: usize, base: f32) -> Self {
         let half = dim / 2;
-        let angle =
-            |position: usize, i: usize| position as f64 * f64::from(base).powf(-2.0 * i as f64 / dim as f64);
-        let angles = positions.iter().flat_map(|p| (0..half).map(move |i| angle(*p, i)));
-        let (cos, sin) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
+        let (mut cos, mut sin) = (Buffer::new(positions.len() * half), Buffer::new(positions.len() * half));
+        for i in 0..half {
+            let frequency = f64::from(base).powf(-2.0 * i as f64 / dim as f64);
+            for (row, position) in positions.iter().enumerate() {
+                let angle = *position as f64 * frequency;
+                (cos[row * half + i], sin[row * half + i]) = (angle.cos() as f32, angle.sin() as f32);
+            }
+        }
         Self { half, cos, sin }
     }
 }
@@ -64,7 +60,7 @@ impl RopeTable {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Taken {
     /// Here they are.
-    Values(Vec<f32>),
+    Values(Buffer),
     /// They are there when the signal says so.
     Later(Signal),
 }
@@ -74,7 +70,7 @@ impl Taken {
     ///
     /// # Errors
     /// `unavailable` where they are not there yet, as in a browser with a device's.
-    pub fn now(self) -> Result<Vec<f32>> {
+    pub fn now(self) -> Result<Buffer> {
         match self {
             Self::Values(values) => Ok(values),
             Self::Later(_) => Err(IntentError::Unavailable(
@@ -122,7 +118,7 @@ pub trait Backend: Send + 'static {
     ///
     /// # Errors
     /// `out_of_memory`.
-    fn tensor(&self, rows: usize, cols: usize, values: Vec<f32>) -> Result<Self::Tensor>;
+    fn tensor(&self, rows: usize, cols: usize, values: Buffer) -> Result<Self::Tensor>;
     /// Takes rotary angles over.
     ///
     /// # Errors
@@ -132,7 +128,7 @@ pub trait Backend: Send + 'static {
     ///
     /// # Errors
     /// `out_of_memory`.
-    fn mask(&self, rows: Vec<Visible>) -> Result<Self::Mask>;
+    fn mask(&self, rows: Visible) -> Result<Self::Mask>;
     /// Begins to bring activations back, `[rows, cols]` row-major.
     ///
     /// # Errors

@@ -1,5 +1,8 @@
 //! `relayops-intent bench`
 
+mod figures;
+
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,8 +14,8 @@ use super::{classify, progress, say};
 use crate::adapter::AdapterFiles;
 use crate::cascade::{Cascade, CascadeOptions};
 use crate::classifier::{Classification, Classifier, ModelInfo};
-use crate::profile::{self, Part};
-use crate::{IntentError, Result};
+use crate::{IntentError, Result, profile};
+use figures::{Cost, Figures, Flip, Flips, Load, Messages, Parts, Stage, Throughput, mebibytes};
 
 /// Messages of 1 to 40 words, all intents.
 const MESSAGES: [&str; 10] = [
@@ -32,8 +35,8 @@ const MESSAGES: [&str; 10] = [
 /// Messages at a time whose throughput is measured.
 const BATCHES: [usize; 3] = [1, 8, 32];
 
-/// Measure a model on this machine: time to load, memory, time per message and its parts, throughput of batches; with
-/// --adapter, and without a cascade, also what it costs.
+/// Measure a model on this machine: time to load and what the prompt's prefix takes of it, memory, time per message and
+/// where it goes, throughput of batches; with --adapter, and without a cascade, also what it costs.
 #[derive(Args)]
 pub(super) struct BenchArgs {
     /// compact, cascade (with --then), a pack's folder or a model file (GGUF, architecture qwen2 or bert).
@@ -44,6 +47,9 @@ pub(super) struct BenchArgs {
     /// Times each of the ten messages is classified, and each batch.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
+    /// Print one JSON object, when all is measured, in place of the table.
+    #[arg(long)]
+    json: bool,
     /// Also count the labels that change when float weights multiply unrounded activations (slow), over the
     /// messages of FILE.
     #[arg(long, value_name = "FILE")]
@@ -54,74 +60,71 @@ pub(super) struct BenchArgs {
     gpu_flips: Option<PathBuf>,
 }
 
+impl BenchArgs {
+    /// Prints rows of the table, and hands on what they are of.
+    fn show<T: Display>(&self, rows: T) -> Result<T> {
+        if !self.json {
+            say(&rows)?;
+        }
+        Ok(rows)
+    }
+}
+
 pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let start = Instant::now();
     let mut classifier = model::open(&args.model, &args.config)?;
-    let load = start.elapsed();
-    describe(&classifier, args, load)?;
-    let mut times = time(&mut classifier, args.rounds)?;
-    times.sort_by(f64::total_cmp);
-    say(format_args!(
-        "message, ms    median {:.1}, 10% {:.1}, 90% {:.1}, n = {}",
-        quantile(&times, 0.5),
-        quantile(&times, 0.1),
-        quantile(&times, 0.9),
-        times.len()
-    ))?;
-    if let Some(peak) = peak_memory() {
-        say(format_args!("peak           {:.1} MiB", mebibytes(peak)))?;
+    let load = args.show(describe(&classifier, args, start.elapsed()))?;
+    let message = args.show(Messages::new(time(&mut classifier, args.rounds)?))?;
+    let peak_bytes = peak_memory();
+    if let Some(peak) = peak_bytes {
+        args.show(format_args!("peak           {:.1} MiB", mebibytes(peak)))?;
     }
-    throughput(&mut classifier, args.rounds)?;
-    parts(&mut classifier, args.rounds)?;
-    if let Some(path) = &args.flips {
-        let exact = model::open_exact(&args.model, &args.config)?;
-        flips(&mut classifier, exact, "exact weights", path)?;
-    }
-    if let Some(path) = &args.gpu_flips {
-        let gpu = model::open_on_gpu(&args.model, &args.config)?;
-        flips(&mut classifier, gpu, "GPU", path)?;
-    }
+    let throughput = throughput(&mut classifier, args.rounds)?;
+    throughput.iter().try_for_each(|rows| args.show(rows).map(|_| ()))?;
+    let parts = args.show(parts(&mut classifier, args.rounds)?)?;
+    let flips = all_flips(&mut classifier, args)?;
     // Last: it takes the adapter off.
-    match args.config.adapter()? {
-        Some(files) if classifier.depth() == 1 => adapter_cost(&mut classifier, &files, args)?,
-        // Most messages do not come to it, and whether they do depends on the adapter's prompt.
-        Some(_) => {
-            say("adapter        its cost is measured without a cascade: --model with what --then names")?
-        }
-        None => {}
+    let adapter = adapter_cost(&mut classifier, args)?;
+    if args.json {
+        let all = Figures { load, message, peak_bytes, throughput, parts, flips, adapter };
+        say(serde_json::to_string(&all).map_err(|error| IntentError::Inference(error.to_string()))?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What was loaded, and what that took.
-fn describe(classifier: &Cascade, args: &BenchArgs, load: Duration) -> Result<()> {
-    let peak = peak_memory();
+fn describe(classifier: &Cascade, args: &BenchArgs, load: Duration) -> Load {
     let infos: Vec<&ModelInfo> = classifier.stages().map(Classifier::info).collect();
-    say(format_args!("model          {}", args.model))?;
-    for info in infos.iter().filter(|_| infos.len() > 1) {
-        say(format_args!("stage          {}, weights {:.1} MiB", info.stage, mebibytes(info.weight_bytes)))?;
-    }
-    let info = classifier.last().info();
-    say(format_args!("runs on        {}, {} threads", info.backend, info.threads))?;
-    say(format_args!("load           {:.2} s", load.as_secs_f64()))?;
-    let weights = infos.iter().map(|info| info.weight_bytes).sum();
-    say(format_args!("weights        {:.1} MiB", mebibytes(weights)))?;
-    match peak {
-        Some(peak) => say(format_args!("peak at load   {:.1} MiB", mebibytes(peak))),
-        None => Ok(()),
+    let stage = |info: &&ModelInfo| Stage { stage: info.stage.clone(), weight_bytes: info.weight_bytes };
+    let last = classifier.last();
+    Load {
+        model: args.model.clone(),
+        stages: infos.iter().map(stage).collect(),
+        backend: last.info().backend.clone(),
+        threads: last.info().threads,
+        load_seconds: load.as_secs_f64(),
+        prefix: last.prefix(),
+        weight_bytes: infos.iter().map(|info| info.weight_bytes).sum(),
+        peak_at_load_bytes: peak_memory(),
     }
 }
 
-fn adapter_cost(classifier: &mut Cascade, files: &AdapterFiles, args: &BenchArgs) -> Result<()> {
-    let ratios = adapter_ratios(classifier, files, args)?;
-    let percent = |share| (quantile(&ratios, share) - 1.0) * 100.0;
-    say(format_args!(
-        "adapter        {:+.1}% of a message's time (10% {:+.1}, 90% {:+.1}, n = {} pairs)",
-        percent(0.5),
-        percent(0.1),
-        percent(0.9),
-        ratios.len()
-    ))
+/// Nothing where there is no adapter to be measured.
+fn adapter_cost(classifier: &mut Cascade, args: &BenchArgs) -> Result<Option<Cost>> {
+    match args.config.adapter()? {
+        Some(files) if classifier.depth() == 1 => {
+            let cost = Cost::new(adapter_ratios(classifier, &files, args)?);
+            args.show(cost).map(Some)
+        }
+        // Most messages do not come to it, and whether they do depends on the adapter's prompt.
+        Some(_) => {
+            args.show(
+                "adapter        its cost is measured without a cascade: --model with what --then names",
+            )?;
+            Ok(None)
+        }
+        None => Ok(None),
+    }
 }
 
 /// Time of each message with the adapter beside the weights / without, the same prompt, in turns.
@@ -134,13 +137,7 @@ fn adapter_ratios(classifier: &mut Cascade, files: &AdapterFiles, args: &BenchAr
         let with = time(classifier, 1)?;
         ratios.extend(with.iter().zip(&without).map(|(with, without)| with / without));
     }
-    ratios.sort_by(f64::total_cmp);
     Ok(ratios)
-}
-
-/// Of what is sorted and not empty.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    sorted[((sorted.len() - 1) as f64 * share) as usize]
 }
 
 fn time(classifier: &mut Cascade, rounds: u16) -> Result<Vec<f64>> {
@@ -155,7 +152,7 @@ fn time(classifier: &mut Cascade, rounds: u16) -> Result<Vec<f64>> {
 }
 
 /// Messages a second where so many share a pass; the same messages whatever their number.
-fn throughput(classifier: &mut Cascade, rounds: u16) -> Result<()> {
+fn throughput(classifier: &mut Cascade, rounds: u16) -> Result<Vec<Throughput>> {
     let most = BATCHES.into_iter().max().unwrap_or(1);
     let texts: Vec<&str> = MESSAGES.into_iter().cycle().take(most).collect();
     let mut seconds = BATCHES.map(|_| Vec::new());
@@ -170,44 +167,16 @@ fn throughput(classifier: &mut Cascade, rounds: u16) -> Result<()> {
             seconds.push(start.elapsed().as_secs_f64());
         }
     }
-    for (size, mut seconds) in BATCHES.into_iter().zip(seconds) {
-        seconds.sort_by(f64::total_cmp);
-        let each = quantile(&seconds, 0.5) / texts.len() as f64;
-        say(format_args!(
-            "{size:2} together    {:.1} ms each, {:.1} messages a second, n = {}",
-            1e3 * each,
-            1.0 / each,
-            seconds.len()
-        ))?;
-    }
-    Ok(())
+    let measured = BATCHES.into_iter().zip(seconds);
+    Ok(measured.map(|(size, seconds)| Throughput::new(size, texts.len(), seconds)).collect())
 }
 
 /// Where the time goes, over all messages.
-fn parts(classifier: &mut Cascade, rounds: u16) -> Result<()> {
+fn parts(classifier: &mut Cascade, rounds: u16) -> Result<Parts> {
     let start = Instant::now();
     let (times, spent) = profile::record(|| time(classifier, rounds));
     // One to warm up, too.
-    let (times, total) = ((times?.len() + 1) as f64, start.elapsed().as_secs_f64());
-    let mut known = 0.0;
-    for part in Part::ALL {
-        let seconds = spent[part as usize].as_secs_f64();
-        known += seconds;
-        say(format_args!(
-            "  {:24} {:8.3} ms {:5.1}%",
-            part.name(),
-            1e3 * seconds / times,
-            1e2 * seconds / total
-        ))?;
-    }
-    let rest = total - known;
-    say(format_args!("  {:24} {:8.3} ms {:5.1}%", "all else", 1e3 * rest / times, 1e2 * rest / total))?;
-    let matmul: f64 = Part::ALL
-        .iter()
-        .filter(|part| part.is_matmul())
-        .map(|part| spent[*part as usize].as_secs_f64())
-        .sum();
-    say(format_args!("outside matmul {:.1}%", 1e2 * (1.0 - matmul / total)))
+    Ok(Parts::new(times?.len() + 1, start.elapsed().as_secs_f64(), &spent))
 }
 
 /// A result that a model stands behind: a failure would be timed and compared as if it were one.
@@ -222,42 +191,52 @@ fn checked(result: Classification) -> Result<Classification> {
     }
 }
 
+/// Those that were asked for.
+fn all_flips(classifier: &mut Cascade, args: &BenchArgs) -> Result<Vec<Flips>> {
+    let mut all = Vec::new();
+    if let Some(path) = &args.flips {
+        let exact = model::open_exact(&args.model, &args.config)?;
+        all.push(args.show(flips(classifier, exact, "exact weights", path)?)?);
+    }
+    if let Some(path) = &args.gpu_flips {
+        let gpu = model::open_on_gpu(&args.model, &args.config)?;
+        all.push(args.show(flips(classifier, gpu, "GPU", path)?)?);
+    }
+    Ok(all)
+}
+
 /// Compares `classifier` with the same model computed otherwise.
-fn flips(classifier: &mut Cascade, mut other: Cascade, name: &str, messages: &Path) -> Result<()> {
+fn flips(
+    classifier: &mut Cascade,
+    mut other: Cascade,
+    against: &'static str,
+    messages: &Path,
+) -> Result<Flips> {
     let texts = classify::read_texts(messages)?;
     let bar = progress::bar(Some(texts.len() as u64), "{bar:40} {pos} of {len}, {eta} left");
-    let (mut flipped, mut confident, mut gate_flipped, mut largest) = (0, 0, 0, 0f32);
     let threshold = classifier.own_thresholds().last().copied().unwrap_or(1.0);
-    for text in &texts {
-        let (a, b) = (classified(classifier, text)?, classified(&mut other, text)?);
-        if a.intent != b.intent {
-            flipped += 1;
-            confident += usize::from(is_confident(&a, threshold) || is_confident(&b, threshold));
-            let lead = b.margin.unwrap_or(0.0);
-            say(format_args!(
-                "flip           {} for {}, which leads by {lead:.3}: {text}",
-                a.intent, b.intent
-            ))?;
-        }
-        gate_flipped += usize::from(a.decision.route != b.decision.route);
+    let (labels, n) = (Vec::new(), texts.len());
+    let mut flips = Flips { against, n, labels, confident: 0, threshold, routes: 0, largest_difference: 0.0 };
+    for text in texts {
+        let (a, b) = (classified(classifier, &text)?, classified(&mut other, &text)?);
+        flips.routes += usize::from(a.decision.route != b.decision.route);
         let pairs = a.probabilities.iter().flatten().zip(b.probabilities.iter().flatten());
-        largest = pairs.map(|((_, a), (_, b))| (a - b).abs()).fold(largest, f32::max);
+        let differences = pairs.map(|((_, a), (_, b))| (a - b).abs());
+        flips.largest_difference = differences.fold(flips.largest_difference, f32::max);
+        if a.intent != b.intent {
+            let is_confident = is_confident(&a, threshold) || is_confident(&b, threshold);
+            flips.confident += usize::from(is_confident);
+            let lead = b.margin.unwrap_or(0.0);
+            flips.labels.push(Flip { text, intent: a.intent, other: b.intent, lead });
+        }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    say(format_args!(
-        "{name:14} {flipped} labels of {} flip, {confident} where either side is sure of its own (from {threshold} on); \
-         {gate_flipped} routes flip; probabilities differ by up to {largest:.3}",
-        texts.len()
-    ))
+    Ok(flips)
 }
 
 fn is_confident(result: &Classification, threshold: f32) -> bool {
     result.confidence.is_some_and(|confidence| confidence >= threshold)
-}
-
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 /// Peak resident memory of this process in bytes, where the system tells (Linux: `VmHWM` in proc(5)).

@@ -6,7 +6,7 @@ use crate::backend::Backend;
 use crate::classifier::{LabelModel, ModelInfo};
 use crate::message::Message;
 use crate::pack::IntentConfig;
-use crate::scoring::{Before, Goal, Progress, Scorer, Scores};
+use crate::scoring::{Before, Goal, Prefix, Progress, Scorer, Scores};
 use crate::{IntentError, Result};
 
 /// A scorer as a [`LabelModel`].
@@ -52,6 +52,10 @@ impl<B: Backend> LabelModel for QwenModel<B> {
 
     fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    fn prefix(&self) -> Option<Prefix> {
+        Some(self.scorer.prefix())
     }
 
     fn begin_adapter(

@@ -5,7 +5,7 @@
 //! counts in the mean, `[CLS]` and `[SEP]` too; the mean is not normalised. Files follow llama.cpp's converter
 //! (`bert.*` keys and tensor names); the head is `cls.output`, its labels are `bert.classifier.output_labels`.
 
-use crate::backend::{Backend, Heads, Taken, causal};
+use crate::backend::{Backend, Buffer, Heads, Taken};
 use crate::gguf::{Gguf, Header, Metadata};
 use crate::model::{Expected, TokenId, check_tensors};
 use crate::profile::{self, Part};
@@ -262,7 +262,7 @@ impl<B: Backend> Bert<B> {
     ///
     /// # Errors
     /// `inference` where the tokens do not fit the model, `out_of_memory`.
-    pub fn forward(&self, workspace: &mut B::KvLayer, tokens: &[TokenId]) -> Result<Vec<f32>> {
+    pub fn forward(&self, workspace: &mut B::KvLayer, tokens: &[TokenId]) -> Result<Buffer> {
         let mut reading = self.begin(workspace, tokens)?;
         self.take(&mut reading)?.now()
     }
@@ -291,7 +291,7 @@ impl<B: Backend> Bert<B> {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn pooled(&self, workspace: &mut B::KvLayer, tokens: &[TokenId]) -> Result<Vec<f32>> {
+    pub fn pooled(&self, workspace: &mut B::KvLayer, tokens: &[TokenId]) -> Result<Buffer> {
         let hidden = self.hidden(workspace, tokens)?;
         let mut reading = self.backend.read(&self.backend.mean_rows(&hidden))?;
         self.take(&mut reading)?.now()
@@ -305,7 +305,7 @@ impl<B: Backend> Bert<B> {
         let embedded = b.tensor(tokens.len(), config.hidden, embedded)?;
         let mut x = self.norm(&embedded, &self.embedding_norm);
         // Attention in both directions.
-        let mask = b.mask(vec![causal(tokens.len()); tokens.len()])?;
+        let mask = b.mask(std::iter::repeat_n(0..tokens.len(), tokens.len()).collect())?;
         for layer in &self.layers {
             let mut attended = self.attention(layer, workspace, &x, &mask)?;
             x = self.add_and_norm(&mut attended, &x, &layer.attn_norm);
@@ -335,14 +335,14 @@ impl<B: Backend> Bert<B> {
     }
 
     /// Token, position and type vectors, summed.
-    fn embed(&self, tokens: &[TokenId]) -> Vec<f32> {
+    fn embed(&self, tokens: &[TokenId]) -> Buffer {
         let width = self.config.hidden;
-        let mut values = vec![0.0; tokens.len() * width];
-        let mut position_row = vec![0.0; width];
+        let mut values = Buffer::new(tokens.len() * width);
+        let mut position_row = Buffer::new(width);
         for (position, (token, row)) in tokens.iter().zip(values.chunks_exact_mut(width)).enumerate() {
             self.embedding.dequantize_row(token.0 as usize, row);
             self.positions.dequantize_row(position, &mut position_row);
-            let others = self.token_type.iter().zip(&position_row);
+            let others = self.token_type.iter().zip(position_row.iter());
             row.iter_mut()
                 .zip(others)
                 .for_each(|(value, (kind, position))| *value = *value + kind + position);

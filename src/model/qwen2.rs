@@ -1,19 +1,22 @@
 //! Qwen2 and Qwen2.5 (Qwen Team 2024, arXiv 2412.15115): pre-norm transformer, grouped-query attention with
 //! biased q, k and v, rotary positions, SwiGLU.
 
+mod output;
 mod pass;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
+use output::Output;
 pub use pass::{Pass, Step};
 
 use crate::adapter::{Adapter, Projection};
-use crate::backend::{Backend, Heads, Taken, Visible};
+use crate::backend::{Backend, Buffer, Heads, Taken, Visible};
 use crate::gguf::{Gguf, Header, Metadata};
 use crate::model::{Expected, TokenId, check_tensors};
 use crate::profile::{self, Part};
-use crate::quant::{BLOCK, QuantMatrix, matmul};
+use crate::quant::{BLOCK, QuantMatrix};
 use crate::{IntentError, Result};
 
 /// The tokens whose rows of the output matrix a classification pack keeps, ascending: the one key that is not of
@@ -161,15 +164,6 @@ fn label_tokens(meta: &Metadata, vocab: usize) -> Result<Option<Vec<TokenId>>> {
     Ok(Some(tokens.into_iter().map(TokenId).collect()))
 }
 
-/// What logits are made with. It stays on the host, past the backend: a few rows are read as a head, and the whole of it
-/// only for `token_confidence`.
-enum Output {
-    /// `[vocab, hidden]`; the embedding itself where the file ties them.
-    Whole(Arc<QuantMatrix>),
-    /// `[tokens, hidden]`, the rows of these tokens, ascending.
-    Labels { tokens: Vec<TokenId>, rows: QuantMatrix },
-}
-
 struct Layer<B: Backend> {
     attn_norm: B::Vector,
     q: (B::Matrix, B::Vector),
@@ -233,15 +227,16 @@ impl<B: Backend> KvCache<B> {
 }
 
 /// Rows of one forward pass.
-pub struct Batch<'a> {
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
     /// One a row.
-    pub tokens: &'a [TokenId],
+    pub tokens: Vec<TokenId>,
     /// Position of each row, which in a tree is its depth.
-    pub positions: &'a [usize],
+    pub positions: Vec<usize>,
     /// What each row sees, itself included; row `i` takes slot `cache.slots() + i`.
-    pub visible: &'a [Visible],
+    pub visible: Visible,
     /// Rows whose hidden states are wanted.
-    pub outputs: &'a [usize],
+    pub outputs: Vec<usize>,
 }
 
 /// Weights on their way into a model.
@@ -358,6 +353,12 @@ impl<B: Backend> Qwen2<B> {
         KvCache { layers: self.layers.iter().map(|_| self.backend.kv_layer()).collect(), slots: 0 }
     }
 
+    /// Bytes of the keys and values of so many slots, which are floats.
+    #[must_use]
+    pub fn kv_bytes(&self, slots: usize) -> u64 {
+        (2 * size_of::<f32>() * self.config.kv_width() * self.config.layers) as u64 * slots as u64
+    }
+
     /// Forgets all slots from `slots` on.
     pub fn truncate(&self, cache: &mut KvCache<B>, slots: usize) {
         cache.slots = cache.slots.min(slots);
@@ -372,7 +373,7 @@ impl<B: Backend> Qwen2<B> {
     /// # Errors
     /// `inference` where the batch does not fit the model, `out_of_memory`, `device_lost`, and `unavailable` where hidden
     /// states are wanted of a device that can't be waited for.
-    pub fn forward(&self, cache: &mut KvCache<B>, batch: &Batch<'_>) -> Result<Vec<f32>> {
+    pub fn forward(&self, cache: &mut KvCache<B>, batch: Batch) -> Result<Buffer> {
         let before = cache.slots;
         let mut pass = self.begin(cache, batch)?;
         loop {
@@ -387,7 +388,7 @@ impl<B: Backend> Qwen2<B> {
         }
     }
 
-    fn check(&self, cache: &KvCache<B>, batch: &Batch<'_>) -> Result<()> {
+    fn check(&self, cache: &KvCache<B>, batch: &Batch) -> Result<()> {
         let rows = batch.tokens.len();
         if batch.positions.len() != rows || batch.visible.len() != rows {
             return Err(IntentError::Inference("a batch's parts differ in length".to_owned()));
@@ -395,11 +396,11 @@ impl<B: Backend> Qwen2<B> {
         if batch.tokens.iter().any(|token| token.0 as usize >= self.config.vocab) {
             return Err(IntentError::Inference("a token id is outside the vocabulary".to_owned()));
         }
-        let unseen = |(row, visible): (usize, &Visible)| {
-            visible.is_empty()
-                || visible.iter().any(|range| range.is_empty() || range.end > cache.slots + row + 1)
+        let unseen = |(row, visible): (usize, &[Range<usize>])| {
+            visible.last().is_none_or(|range| range.end > cache.slots + row + 1)
+                || !visible.is_sorted_by(|a, b| a.end <= b.start)
         };
-        if batch.visible.iter().enumerate().any(unseen) || batch.outputs.iter().any(|row| *row >= rows) {
+        if batch.visible.rows().enumerate().any(unseen) || batch.outputs.iter().any(|row| *row >= rows) {
             return Err(IntentError::Inference("a row refers to one that is not there yet".to_owned()));
         }
         match batch.positions.iter().max() {
@@ -415,8 +416,8 @@ impl<B: Backend> Qwen2<B> {
         profile::measure(Part::Elementwise, || self.backend.rms_norm(x, weight, self.config.rms_eps))
     }
 
-    fn embed(&self, tokens: &[TokenId]) -> Vec<f32> {
-        let mut values = vec![0.0; tokens.len() * self.config.hidden];
+    fn embed(&self, tokens: &[TokenId]) -> Buffer {
+        let mut values = Buffer::new(tokens.len() * self.config.hidden);
         for (token, row) in tokens.iter().zip(values.chunks_exact_mut(self.config.hidden)) {
             self.embedding.dequantize_row(token.0 as usize, row);
         }
@@ -479,58 +480,5 @@ impl<B: Backend> Qwen2<B> {
         profile::measure(Part::Elementwise, || b.silu_mul(&mut gate, &up));
         let [down] = self.project(layer, [Projection::Down], &gate);
         down
-    }
-
-    /// Rows `tokens` of the output matrix as floats: the head for a few tokens, `[tokens, hidden]`.
-    ///
-    /// # Errors
-    /// `inference` for a token outside the vocabulary, `invalid_config` for one whose row the file does not have.
-    pub fn head(&self, tokens: &[TokenId]) -> Result<QuantMatrix> {
-        let mut rows = vec![0.0; tokens.len() * self.config.hidden];
-        for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(self.config.hidden)) {
-            if token.0 as usize >= self.config.vocab {
-                return Err(IntentError::Inference("a token id is outside the vocabulary".to_owned()));
-            }
-            match &self.output {
-                Output::Whole(matrix) => matrix.dequantize_row(token.0 as usize, row),
-                Output::Labels { tokens, rows } => match tokens.binary_search(token) {
-                    Ok(index) => rows.dequantize_row(index, row),
-                    Err(_) => {
-                        let detail = format!(
-                            "the model has rows of the output matrix for other labels only: token {} has none",
-                            token.0
-                        );
-                        return Err(IntentError::config("labels", detail));
-                    }
-                },
-            }
-        }
-        QuantMatrix::from_f32(tokens.len(), self.config.hidden, &rows)
-    }
-
-    /// The whole output matrix.
-    ///
-    /// # Errors
-    /// `unavailable` where the file has only some of its rows.
-    pub fn require_output(&self) -> Result<&QuantMatrix> {
-        match &self.output {
-            Output::Whole(matrix) => Ok(matrix),
-            Output::Labels { .. } => Err(IntentError::Unavailable(
-                "a classification pack keeps the output matrix for its labels only: no token_confidence"
-                    .to_owned(),
-            )),
-        }
-    }
-
-    /// Logits over the whole vocabulary, `[rows, vocab]`, of hidden states `[rows, hidden]`.
-    ///
-    /// # Errors
-    /// As [`require_output`](Self::require_output).
-    pub fn logits(&self, hidden: &[f32]) -> Result<Vec<f32>> {
-        let output = self.require_output()?;
-        let rows = hidden.len() / self.config.hidden;
-        let mut logits = vec![0.0; rows * self.config.vocab];
-        matmul(hidden, rows, output, &mut logits);
-        Ok(logits)
     }
 }

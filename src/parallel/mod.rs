@@ -44,7 +44,12 @@ mod native {
 
     /// Calls `run` once for each of `0..tasks`, on any thread and in any order, and returns when all are done.
     pub fn for_each(tasks: usize, run: &(dyn Fn(usize) + Sync)) {
-        (0..tasks).into_par_iter().with_max_len(1).for_each(run);
+        if tasks <= 1 || threads() == 1 {
+            // Rayon would have one of its threads do it, and the caller wait.
+            (0..tasks).for_each(run);
+        } else {
+            (0..tasks).into_par_iter().with_max_len(1).for_each(run);
+        }
     }
 }
 

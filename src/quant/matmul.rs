@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::ops::Range;
+use std::ops::{DerefMut, Range};
 
 use super::activations::QuantizedActivations;
 use super::decode::DecodedTile;
@@ -29,7 +29,9 @@ pub enum Weights<'a> {
 }
 
 impl Weights<'_> {
-    fn rows(&self) -> usize {
+    /// Output features.
+    #[must_use]
+    pub fn rows(&self) -> usize {
         match self {
             Self::Stored(w) | Self::Exact(w) => w.rows(),
             Self::Tiled(w) => w.rows(),
@@ -53,13 +55,13 @@ impl Weights<'_> {
 }
 
 /// One of several products with the same left operand.
-pub struct Product<'a> {
+pub struct Product<'a, O> {
     /// `[n, k]`.
     pub weights: Weights<'a>,
     /// `[n]`, added to each row of the result.
     pub bias: Option<&'a [f32]>,
-    /// `[m, n]`, row-major.
-    pub out: &'a mut [f32],
+    /// `[m, n]`, row-major, to be overwritten.
+    pub out: O,
 }
 
 /// [`multiply`] with weights as they are stored.
@@ -83,7 +85,11 @@ pub fn multiply(x: &[f32], m: usize, w: Weights<'_>, out: &mut [f32]) {
 ///
 /// # Panics
 /// Where the sizes do not agree: they are the engine's own arithmetic, checked when a model is loaded.
-pub fn multiply_all(x: &[f32], m: usize, products: &mut [Product<'_>]) {
+pub fn multiply_all<O: DerefMut<Target = [f32]>, const N: usize>(
+    x: &[f32],
+    m: usize,
+    products: &mut [Product<'_, O>; N],
+) {
     for product in &*products {
         let (rows, cols) = (product.weights.rows(), product.weights.cols());
         assert!(x.len() == m * cols && product.out.len() == m * rows, "shapes of a product agree");
@@ -95,28 +101,54 @@ pub fn multiply_all(x: &[f32], m: usize, products: &mut [Product<'_>]) {
         rounded.round(x, m, cols);
     }
     let left = Left { x, m, rounded };
-    let jobs: Vec<Job<'_>> = products.iter_mut().map(Job::new).collect();
+    share_out(&left, TILE_ROWS * cols * m, &products.each_mut().map(Job::new));
+    if x.len() <= MOST_ROUNDED {
+        ROUNDED.set(left.rounded);
+    }
+}
+
+/// Does all jobs, on all threads where that is worth it. A tile of weights takes `tile_multiplications`.
+fn share_out(left: &Left<'_>, tile_multiplications: usize, jobs: &[Job<'_>]) {
     let tiles: usize = jobs.iter().map(|job| job.tiles).sum();
-    let tile_multiplications = TILE_ROWS * cols * m;
     let threads = parallel::threads();
     let task_tiles =
         TASK_MULTIPLICATIONS.div_ceil(tile_multiplications).max(tiles.div_ceil(threads * TASKS_A_THREAD));
     if threads == 1 || tiles <= task_tiles {
-        jobs.iter().for_each(|job| job.run(&left, 0..job.tiles));
-    } else {
-        let tasks: Vec<(&Job<'_>, Range<usize>)> =
-            jobs.iter().flat_map(|job| job.tasks(task_tiles)).collect();
-        parallel::for_each(tasks.len(), &|index| {
-            let (job, tiles) = &tasks[index];
-            job.run(&left, tiles.clone());
-        });
+        jobs.iter().for_each(|job| job.run(left, 0..job.tiles));
+        return;
     }
-    ROUNDED.set(left.rounded);
+    let tasks = jobs.iter().map(|job| job.tasks(task_tiles)).sum();
+    parallel::for_each(tasks, &|mut index| {
+        for job in jobs {
+            if index < job.tasks(task_tiles) {
+                let first = index * task_tiles;
+                return job.run(left, first..job.tiles.min(first + task_tiles));
+            }
+            index -= job.tasks(task_tiles);
+        }
+    });
 }
+
+/// Activations whose rounded form is kept at most: 230 rows of the 1.5B's feed-forward layer. What a very long message takes
+/// goes back.
+const MOST_ROUNDED: usize = 2 << 20;
 
 thread_local! {
     /// Room for rounded activations, kept from one product to the next.
     static ROUNDED: Cell<QuantizedActivations> = Cell::default();
+    /// Room for tasks, kept from one to the next.
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+/// What a task needs beside its operands.
+#[derive(Default)]
+struct Scratch {
+    /// A tile's columns of the result, `[m]`.
+    sums: Vec<Lanes>,
+    /// A tile of weights.
+    tile: DecodedTile,
+    /// A row of weights as floats.
+    row: Vec<f32>,
 }
 
 /// The left operand.
@@ -136,7 +168,7 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn new(product: &'a mut Product<'_>) -> Self {
+    fn new<O: DerefMut<Target = [f32]>>(product: &'a mut Product<'_, O>) -> Self {
         let rows = product.weights.rows();
         Self {
             weights: product.weights,
@@ -151,34 +183,39 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn tasks(&self, tiles: usize) -> impl Iterator<Item = (&Self, Range<usize>)> {
-        (0..self.tiles).step_by(tiles).map(move |first| (self, first..(first + tiles).min(self.tiles)))
+    /// How many tasks of so many tiles it is.
+    fn tasks(&self, tiles: usize) -> usize {
+        self.tiles.div_ceil(tiles)
     }
 
     /// Computes the columns of the result that are `tiles` of the weights.
     fn run(&self, left: &Left<'_>, tiles: Range<usize>) {
-        let mut sums = vec![[0.0; TILE_ROWS]; left.m];
+        let mut scratch = SCRATCH.take();
+        let Scratch { sums, tile, row } = &mut scratch;
+        sums.resize(left.m, [0.0; TILE_ROWS]);
         match self.weights {
             Weights::Tiled(w) => {
                 for index in tiles {
-                    dot::best().dot(w.tile(index), &left.rounded, &mut sums);
-                    self.store(index, &sums);
+                    dot::best().dot(w.tile(index), &left.rounded, sums);
+                    self.store(index, sums);
                 }
             }
             Weights::Stored(w) if !w.format().is_float() => {
-                let mut scratch = DecodedTile::for_matrix(w, dot::best().layout());
+                tile.fit(w, dot::best().layout());
                 for index in tiles {
-                    dot::best().dot(scratch.load(w, index * TILE_ROWS), &left.rounded, &mut sums);
-                    self.store(index, &sums);
+                    dot::best().dot(tile.load(w, index * TILE_ROWS), &left.rounded, sums);
+                    self.store(index, sums);
                 }
             }
             Weights::Stored(w) | Weights::Exact(w) => {
+                row.resize(w.cols(), 0.0);
                 for index in tiles {
-                    float_tile(left.x, w, index, &mut sums);
-                    self.store(index, &sums);
+                    float_tile(left.x, w, index, row, sums);
+                    self.store(index, sums);
                 }
             }
         }
+        SCRATCH.set(scratch);
     }
 
     fn store(&self, tile: usize, sums: &[Lanes]) {
@@ -219,13 +256,13 @@ impl Columns<'_> {
     }
 }
 
-fn float_tile(x: &[f32], w: &QuantMatrix, tile: usize, out: &mut [Lanes]) {
-    let mut row = vec![0.0; w.cols()];
+/// `row` is room for a row of the weights.
+fn float_tile(x: &[f32], w: &QuantMatrix, tile: usize, row: &mut [f32], out: &mut [Lanes]) {
     let first = tile * TILE_ROWS;
     for lane in 0..TILE_ROWS.min(w.rows() - first) {
-        w.dequantize_row(first + lane, &mut row);
+        w.dequantize_row(first + lane, row);
         for (x, out) in x.chunks_exact(w.cols()).zip(&mut *out) {
-            out[lane] = dot_f32(x, &row);
+            out[lane] = dot_f32(x, row);
         }
     }
 }

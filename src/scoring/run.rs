@@ -134,7 +134,7 @@ impl<B: Backend> Scorer<B> {
                 self.partings_read(run, &sequence, opening, &hidden)
             }
             Some((_, Rest::Answer { log_probabilities, forced, predicting })) => {
-                let predicting = [predicting, hidden].concat();
+                let predicting = [&predicting[..], &hidden].concat();
                 let forced = &self.task.prompt.suffix[forced];
                 let confidence = self.token_confidence(&log_probabilities, forced, &predicting)?;
                 Ok(self.scored(run, log_probabilities, Some(confidence)))
@@ -163,7 +163,7 @@ impl<B: Backend> Scorer<B> {
             rows.trie(&self.task.trie, &sequence);
             Rest::Last { sequence, opening }
         };
-        Ok(Some((self.model.begin(&self.cache, &rows.batch())?, rest)))
+        Ok(Some((self.model.begin(&self.cache, rows.into_batch())?, rest)))
     }
 
     /// Scores from the hidden states of the last pass, whose rows the cache holds; or begins the pass over the answer.
@@ -193,7 +193,7 @@ impl<B: Backend> Scorer<B> {
             forced: suffix + 1 - opening..suffix,
             predicting: predicting.to_vec(),
         };
-        run.pass = Some((self.model.begin(&self.cache, &rows.batch())?, rest));
+        run.pass = Some((self.model.begin(&self.cache, rows.into_batch())?, rest));
         Ok(Progress::Running)
     }
 

@@ -17,11 +17,11 @@ const HEADS: [Heads; 4] = [
 
 fn read<B: Backend>(backend: &B, x: &B::Tensor) -> Vec<f32> {
     let mut reading = backend.read(x).unwrap();
-    backend.take(&mut reading).unwrap().now().unwrap()
+    backend.take(&mut reading).unwrap().now().unwrap().into()
 }
 
 fn upload<B: Backend>(backend: &B, rows: usize, cols: usize, values: &[f32]) -> B::Tensor {
-    backend.tensor(rows, cols, values.to_vec()).unwrap()
+    backend.tensor(rows, cols, values.to_vec().into()).unwrap()
 }
 
 /// Differences up to `tolerance` times the largest expected value, or a thousandth where all are smaller than that.
@@ -219,11 +219,11 @@ fn rotation() {
 }
 
 /// A prefix, a message behind it, and a tree behind that, as the scorer has them; and everything seen by everyone.
-fn masks(before: usize, rows: usize) -> [Vec<Visible>; 3] {
-    let causal = (0..rows).map(|row| std::iter::once(0..before + row + 1).collect());
-    let own = |row: usize| before + row..before + row + 1;
-    let tree = (0..rows).map(|row| if before == 0 { vec![own(row)] } else { vec![0..before, own(row)] });
-    [causal.collect(), tree.collect(), vec![std::iter::once(0..before + rows).collect(); rows]]
+fn masks(before: usize, rows: usize) -> [Visible; 3] {
+    let causal = (0..rows).map(|row| 0..before + row + 1);
+    let mut tree = Visible::default();
+    (0..rows).for_each(|row| tree.push([0..before, before + row..before + row + 1]));
+    [causal.collect(), tree, std::iter::repeat_n(0..before + rows, rows).collect()]
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_cache_keeps_what_it_holds() {
             let new = |seed| upload(b, rows, kv_width, &random(seed, rows * kv_width));
             b.kv_append(&mut layer, &new(seed as u64), &new(100 + seed as u64)).unwrap();
             slots = keep.min(slots) + rows;
-            let mask = b.mask(vec![std::iter::once(0..slots).collect()]).unwrap();
+            let mask = b.mask(std::iter::once(0..slots).collect()).unwrap();
             all.extend(read(b, &b.attention(&upload(b, 1, width, &q), &layer, &mask, heads)));
         }
         all
@@ -278,7 +278,7 @@ fn a_cache_keeps_what_it_holds() {
 #[test]
 fn what_cannot_be_taken_over_is_refused() {
     let Some(gpu) = gpu("what_cannot_be_taken_over_is_refused") else { return };
-    assert_eq!(gpu.tensor(2, 3, vec![0.0; 5]).map(|_| ()).unwrap_err().code(), "invalid_argument");
+    assert_eq!(gpu.tensor(2, 3, vec![0.0; 5].into()).map(|_| ()).unwrap_err().code(), "invalid_argument");
     assert_eq!(
         gpu.low_rank(4, &[0.0; 6], &[0.0; 8], 1.0).map(|_| ()).unwrap_err().code(),
         "invalid_argument"

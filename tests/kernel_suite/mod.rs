@@ -1,5 +1,8 @@
-//! One suite over every dot kernel, bit for bit against the scalar one, at model shapes and odd tails; run natively by `tests/kernels.rs` and in
-//! WebAssembly by `tests/wasm`.
+//! One suite over every dot kernel, bit for bit against the scalar one, and over what lies between products, against
+//! definitions in doubles ([`layers`]), at model shapes and odd tails; run natively by `tests/kernels.rs` and in
+//! WebAssembly, in Node and in Chromium, by `tests/wasm`.
+
+pub(crate) mod layers;
 
 use relayops_intent::quant::activations::QuantizedActivations;
 use relayops_intent::quant::decode::DecodedTile;
@@ -9,8 +12,9 @@ use relayops_intent::quant::{Format, QuantMatrix, Weights, matmul, multiply};
 
 /// Activation rows: every remainder of the kernels' blocking, a message's size, a long prefill.
 const TOKENS: [usize; 9] = [1, 2, 3, 4, 5, 6, 7, 25, 128];
-/// Widths: the shortest, an odd number of blocks, the 0.5B's and 1.5B's.
-const WIDTHS: [usize; 6] = [32, 96, 256, 896, 1536, 4864];
+/// Widths: the shortest, odd numbers of blocks, compact's, the 0.5B's and the 1.5B's, whose last is an odd number of blocks
+/// of 256.
+const WIDTHS: [usize; 8] = [32, 96, 256, 384, 896, 1536, 4864, 8960];
 
 /// Numbers in -1..1 from SplitMix64.
 pub(crate) fn random(seed: u64, count: usize) -> Vec<f32> {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use relayops_intent::adapter::{Adapter, Precision, Projection};
-use relayops_intent::backend::causal;
 use relayops_intent::backend::cpu::Cpu;
 use relayops_intent::hub;
 use relayops_intent::model::qwen2::{Batch, Qwen2, Qwen2Config};
@@ -91,10 +90,10 @@ pub(crate) fn files(name: &str) -> (String, Vec<u8>) {
 fn answers(model: &Qwen2<Cpu>, sequence: &[TokenId], tokens: &[TokenId]) -> Vec<f32> {
     let mut cache = model.cache();
     let positions: Vec<usize> = (0..sequence.len()).collect();
-    let visible: Vec<_> = positions.iter().map(|p| causal(p + 1)).collect();
-    let outputs = [sequence.len() - 1];
-    let batch = Batch { tokens: sequence, positions: &positions, visible: &visible, outputs: &outputs };
-    let hidden = model.forward(&mut cache, &batch).unwrap();
+    let visible = positions.iter().map(|p| 0..p + 1).collect();
+    let outputs = vec![sequence.len() - 1];
+    let batch = Batch { tokens: sequence.to_vec(), positions, visible, outputs };
+    let hidden = model.forward(&mut cache, batch).unwrap();
     let vocab = model.config().vocab;
     let all: Vec<TokenId> = (0..u32::try_from(vocab).unwrap()).map(TokenId).collect();
     let mut logits = vec![0.0; vocab];

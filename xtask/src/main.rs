@@ -36,6 +36,8 @@ enum Verb {
         #[arg(long, default_value = "wasm")]
         profile: web::Profile,
     },
+    /// Build the kernel suite that the browser tests run inside of WebAssembly, as `test` does
+    BuildKernelTests,
     /// Format, lints, documentation, types and dependencies: everything that is not a test
     Check,
     /// Licences, origins, bans and advisories of dependencies, as `check` does
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
     let done = match arguments.verb {
         Verb::Setup => setup::all(),
         Verb::BuildWeb { profile } => web::build(profile),
+        Verb::BuildKernelTests => web::build_kernel_tests(),
         Verb::Check => check::all(&say_not_run),
         Verb::Deny => check::dependencies(&say_not_run),
         Verb::Test => test::all(),

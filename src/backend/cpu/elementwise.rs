@@ -7,20 +7,22 @@ use crate::quant::dot_f32;
 /// Values a task takes.
 const TASK: usize = 4_096;
 
-/// `row / sqrt(mean(row^2) + eps) * weight`, in place.
-pub(super) fn rms_norm(row: &mut [f32], weight: &[f32], eps: f32) {
+/// `out = row / sqrt(mean(row^2) + eps) * weight`.
+pub(super) fn rms_norm(row: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let mean = dot_f32(row, row) / row.len() as f32;
     let scale = 1.0 / (mean + eps).sqrt();
-    row.iter_mut().zip(weight).for_each(|(value, weight)| *value *= scale * weight);
+    for ((out, value), weight) in out.iter_mut().zip(row).zip(weight) {
+        *out = value * (scale * weight);
+    }
 }
 
-/// `(row - mean) / sqrt(variance + eps) * weight + bias`, in place.
-pub(super) fn layer_norm(row: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+/// `out = (row - mean) / sqrt(variance + eps) * weight + bias`.
+pub(super) fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
     let count = row.len() as f32;
     let mean = sum(row) / count;
-    row.iter_mut().for_each(|value| *value -= mean);
-    let scale = 1.0 / (dot_f32(row, row) / count + eps).sqrt();
-    for ((value, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
+    out.iter_mut().zip(row).for_each(|(out, value)| *out = value - mean);
+    let scale = 1.0 / (dot_f32(out, out) / count + eps).sqrt();
+    for ((value, weight), bias) in out.iter_mut().zip(weight).zip(bias) {
         *value = *value * scale * weight + bias;
     }
 }

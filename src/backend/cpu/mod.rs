@@ -1,11 +1,19 @@
 //! The CPU: SIMD by dispatch, threads by [`parallel`].
+//!
+//! After warm-up the steps of a forward pass allocate nothing: activations are [`Buffer`]s, each thread keeps what its
+//! tasks need beside their operands, and a cache has room for the messages before. What a message still takes from the
+//! allocator does not grow with a model's layers or widths: its tokens, the lists that describe a batch (a number or a
+//! range a row), log-probabilities of the labels, the result's texts, and what the tokenizer's library takes for itself;
+//! natively also rayon's queue, a block for every 63 products that are asked for from outside of its threads. Not meant are
+//! `token_confidence`, whose logits are over the whole vocabulary, and messages of hundreds of words, of which only as
+//! much is kept as [`Buffer`] and `SPARE_SLOTS` say. `tests/allocations.rs` counts.
 
 mod attention;
 mod elementwise;
 mod low_rank;
-pub(crate) mod math;
+pub mod math;
 
-use super::{Backend, Heads, RopeTable, Taken, Visible};
+use super::{Backend, Buffer, Heads, RopeTable, Taken, Visible};
 use crate::quant::tile::TiledMatrix;
 use crate::quant::{self, Product, QuantMatrix, Weights};
 use crate::{IntentError, Result, parallel};
@@ -85,7 +93,19 @@ impl Cpu {
 pub struct Tensor {
     rows: usize,
     cols: usize,
-    values: Vec<f32>,
+    values: Buffer,
+}
+
+impl Tensor {
+    /// Values to be overwritten.
+    fn new(rows: usize, cols: usize) -> Self {
+        Self { rows, cols, values: Buffer::new(rows * cols) }
+    }
+
+    /// Each row of this with the row of another of the same shape.
+    fn rows_with<'a>(&'a self, other: &'a mut Self) -> impl Iterator<Item = (&'a [f32], &'a mut [f32])> {
+        self.values.chunks_exact(self.cols).zip(other.values.chunks_exact_mut(self.cols))
+    }
 }
 
 /// One layer's keys and values, `[slots, width]` each.
@@ -102,8 +122,8 @@ impl Backend for Cpu {
     type KvLayer = KvLayer;
     type LowRank = LowRank;
     type Angles = RopeTable;
-    type Mask = Vec<Visible>;
-    type Reading = Vec<f32>;
+    type Mask = Visible;
+    type Reading = Buffer;
 
     fn name(&self) -> String {
         format!("cpu-{}", quant::dot::best().name())
@@ -128,7 +148,7 @@ impl Backend for Cpu {
         Ok(vector)
     }
 
-    fn tensor(&self, rows: usize, cols: usize, values: Vec<f32>) -> Result<Tensor> {
+    fn tensor(&self, rows: usize, cols: usize, values: Buffer) -> Result<Tensor> {
         if rows.checked_mul(cols) != Some(values.len()) {
             return Err(IntentError::argument(
                 "values",
@@ -142,15 +162,15 @@ impl Backend for Cpu {
         Ok(table)
     }
 
-    fn mask(&self, rows: Vec<Visible>) -> Result<Vec<Visible>> {
+    fn mask(&self, rows: Visible) -> Result<Visible> {
         Ok(rows)
     }
 
-    fn read(&self, x: &Tensor) -> Result<Vec<f32>> {
+    fn read(&self, x: &Tensor) -> Result<Buffer> {
         Ok(x.values.clone())
     }
 
-    fn take(&self, reading: &mut Vec<f32>) -> Result<Taken> {
+    fn take(&self, reading: &mut Buffer) -> Result<Taken> {
         Ok(Taken::Values(std::mem::take(reading)))
     }
 
@@ -163,15 +183,13 @@ impl Backend for Cpu {
     }
 
     fn linears<const N: usize>(&self, x: &Tensor, parts: [(&Matrix, Option<&Vec<f32>>); N]) -> [Tensor; N] {
-        let mut out =
-            parts.map(|(w, _)| Tensor { rows: x.rows, cols: w.rows(), values: vec![0.0; x.rows * w.rows()] });
-        let mut products = Vec::with_capacity(N);
-        for ((weights, bias), out) in parts.into_iter().zip(&mut out) {
-            let bias = bias.map(Vec::as_slice);
-            products.push(Product { weights: weights.weights(), bias, out: &mut out.values });
-        }
+        let mut products = parts.map(|(w, bias)| Product {
+            weights: w.weights(),
+            bias: bias.map(Vec::as_slice),
+            out: Buffer::new(x.rows * w.rows()),
+        });
         quant::multiply_all(&x.values, x.rows, &mut products);
-        out
+        products.map(|product| Tensor { rows: x.rows, cols: product.weights.rows(), values: product.out })
     }
 
     fn low_rank(&self, rank: usize, a: &[f32], b: &[f32], scale: f32) -> Result<LowRank> {
@@ -187,18 +205,14 @@ impl Backend for Cpu {
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Vec<f32>, eps: f32) -> Tensor {
-        let mut out = x.clone();
-        for row in out.values.chunks_exact_mut(x.cols) {
-            elementwise::rms_norm(row, weight, eps);
-        }
+        let mut out = Tensor::new(x.rows, x.cols);
+        x.rows_with(&mut out).for_each(|(row, out)| elementwise::rms_norm(row, weight, eps, out));
         out
     }
 
     fn layer_norm(&self, x: &Tensor, weight: &Vec<f32>, bias: &Vec<f32>, eps: f32) -> Tensor {
-        let mut out = x.clone();
-        for row in out.values.chunks_exact_mut(x.cols) {
-            elementwise::layer_norm(row, weight, bias, eps);
-        }
+        let mut out = Tensor::new(x.rows, x.cols);
+        x.rows_with(&mut out).for_each(|(row, out)| elementwise::layer_norm(row, weight, bias, eps, out));
         out
     }
 
@@ -220,21 +234,25 @@ impl Backend for Cpu {
     }
 
     fn mean_rows(&self, x: &Tensor) -> Tensor {
-        let mut values = vec![0.0; x.cols];
+        let mut mean = Tensor::new(1, x.cols);
+        mean.values.fill(0.0);
         for row in x.values.chunks_exact(x.cols) {
-            values.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            mean.values.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
         }
-        values.iter_mut().for_each(|sum| *sum /= x.rows as f32);
-        Tensor { rows: 1, cols: x.cols, values }
+        mean.values.iter_mut().for_each(|sum| *sum /= x.rows as f32);
+        mean
     }
 
     fn add(&self, x: &mut Tensor, y: &Tensor) {
-        x.values.iter_mut().zip(&y.values).for_each(|(x, y)| *x += y);
+        x.values.iter_mut().zip(y.values.iter()).for_each(|(x, y)| *x += y);
     }
 
     fn select_rows(&self, x: &Tensor, rows: &[usize]) -> Tensor {
-        let values = rows.iter().flat_map(|row| &x.values[row * x.cols..][..x.cols]).copied().collect();
-        Tensor { rows: rows.len(), cols: x.cols, values }
+        let mut out = Tensor::new(rows.len(), x.cols);
+        for (row, out) in rows.iter().zip(out.values.chunks_exact_mut(x.cols)) {
+            out.copy_from_slice(&x.values[row * x.cols..][..x.cols]);
+        }
+        out
     }
 
     fn kv_layer(&self) -> KvLayer {
@@ -261,7 +279,7 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn attention(&self, q: &Tensor, layer: &KvLayer, mask: &Vec<Visible>, heads: Heads) -> Tensor {
+    fn attention(&self, q: &Tensor, layer: &KvLayer, mask: &Visible, heads: Heads) -> Tensor {
         let values = attention::attention(&q.values, &layer.keys, &layer.values, mask, heads);
         Tensor { rows: q.rows, cols: q.cols, values }
     }

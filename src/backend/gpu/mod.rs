@@ -29,7 +29,7 @@ mod weights;
 
 use std::sync::Arc;
 
-use super::{Backend, Heads, RopeTable, Taken, Visible};
+use super::{Backend, Buffer, Heads, RopeTable, Taken, Visible};
 use crate::quant::{Format, QuantMatrix};
 use crate::{IntentError, Result};
 use device::Room;
@@ -227,7 +227,7 @@ impl Backend for Gpu {
         self.0.fixed(&bits(&vector), "a vector of weights")
     }
 
-    fn tensor(&self, rows: usize, cols: usize, values: Vec<f32>) -> Result<Tensor> {
+    fn tensor(&self, rows: usize, cols: usize, values: Buffer) -> Result<Tensor> {
         if rows.checked_mul(cols) != Some(values.len()) {
             let detail = format!("{} values are not [{rows}, {cols}]", values.len());
             return Err(IntentError::argument("values", detail));
@@ -236,17 +236,17 @@ impl Backend for Gpu {
     }
 
     fn angles(&self, table: RopeTable) -> Result<Angles> {
-        Ok(Angles { half: table.half, slot: self.0.upload(&bits(&[table.cos, table.sin].concat())) })
+        Ok(Angles { half: table.half, slot: self.0.upload(&[bits(&table.cos), bits(&table.sin)].concat()) })
     }
 
-    fn mask(&self, rows: Vec<Visible>) -> Result<DeviceBuffer> {
+    fn mask(&self, rows: Visible) -> Result<DeviceBuffer> {
         let mut words = vec![0];
         let mut ranges = 0;
-        for row in &rows {
+        for row in rows.rows() {
             ranges += row.len();
             words.push(word(ranges));
         }
-        words.extend(rows.iter().flatten().flat_map(|range| [word(range.start), word(range.end)]));
+        words.extend(rows.rows().flatten().flat_map(|range| [word(range.start), word(range.end)]));
         Ok(self.0.upload(&words))
     }
 

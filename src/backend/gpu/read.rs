@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::recorder::{DeviceBuffer, Shared};
-use crate::backend::{Signal, Taken};
+use crate::backend::{Buffer, Signal, Taken};
 use crate::{IntentError, Result};
 
 /// Values on their way back.
@@ -38,7 +38,7 @@ impl Reading {
     }
 
     pub(super) fn take(&mut self, shared: &Shared) -> Result<Taken> {
-        let Some(staging) = &self.staging else { return Ok(Taken::Values(Vec::new())) };
+        let Some(staging) = &self.staging else { return Ok(Taken::Values(Buffer::default())) };
         // Waits where that can be done; in a browser it does nothing, and the answer comes between two calls.
         if let Err(error) = shared.device.poll(wgpu::PollType::wait_indefinitely()) {
             shared.faults.lost(error);
@@ -49,11 +49,13 @@ impl Reading {
             (None, _) => Ok(Taken::Later(self.signal.clone())),
             // After a device is lost, this is the one call that says so.
             (Some(Err(error)), _) => Err(IntentError::DeviceLost(error)),
-            (Some(Ok(())), None) => Ok(Taken::Values(Vec::new())),
+            (Some(Ok(())), None) => Ok(Taken::Values(Buffer::default())),
             (Some(Ok(())), Some(buffer)) => {
                 let lost = |error: wgpu::MapRangeError| IntentError::DeviceLost(error.to_string());
                 let view = buffer.get_mapped_range(..self.bytes).map_err(lost)?;
-                let values = view.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+                let words = view.as_chunks::<4>().0;
+                let mut values = Buffer::new(words.len());
+                values.iter_mut().zip(words).for_each(|(value, word)| *value = f32::from_le_bytes(*word));
                 drop(view);
                 buffer.unmap();
                 self.staging = None;

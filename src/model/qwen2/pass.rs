@@ -1,7 +1,7 @@
 //! A forward pass in steps of half a layer, so that whoever waits for something newer can end it in between.
 
 use super::{Batch, KvCache, Qwen2};
-use crate::backend::{Backend, RopeTable, Signal, Taken};
+use crate::backend::{Backend, Buffer, RopeTable, Signal, Taken};
 use crate::profile::{self, Part};
 use crate::{IntentError, Result};
 
@@ -30,7 +30,7 @@ pub enum Step {
     /// All is asked of the device; there is more to do when the signal says so.
     Waiting(Signal),
     /// The final hidden states of the batch's outputs: `[outputs, hidden]`, normalised, on the host.
-    Done(Vec<f32>),
+    Done(Buffer),
 }
 
 impl<B: Backend> Qwen2<B> {
@@ -38,21 +38,18 @@ impl<B: Backend> Qwen2<B> {
     ///
     /// # Errors
     /// `inference` where the batch does not fit the model, `out_of_memory`.
-    pub fn begin(&self, cache: &KvCache<B>, batch: &Batch<'_>) -> Result<Pass<B>> {
-        self.check(cache, batch)?;
-        let config = &self.config;
-        let embedded = profile::measure(Part::Embed, || self.embed(batch.tokens));
+    pub fn begin(&self, cache: &KvCache<B>, batch: Batch) -> Result<Pass<B>> {
+        self.check(cache, &batch)?;
+        let (config, rows) = (&self.config, batch.tokens.len());
+        let embedded = profile::measure(Part::Embed, || self.embed(&batch.tokens));
+        let angles = RopeTable::new(&batch.positions, config.heads.dim, config.rope_base);
         Ok(Pass {
-            rows: batch.tokens.len(),
-            mask: self.backend.mask(batch.visible.to_vec())?,
-            outputs: batch.outputs.to_vec(),
-            angles: self.backend.angles(RopeTable::new(
-                batch.positions,
-                config.heads.dim,
-                config.rope_base,
-            ))?,
+            rows,
+            mask: self.backend.mask(batch.visible)?,
+            outputs: batch.outputs,
+            angles: self.backend.angles(angles)?,
             before: cache.slots,
-            x: self.backend.tensor(batch.tokens.len(), config.hidden, embedded)?,
+            x: self.backend.tensor(rows, config.hidden, embedded)?,
             done: 0,
             reading: None,
         })
@@ -86,7 +83,7 @@ impl<B: Backend> Qwen2<B> {
         // Nothing is waited for where nothing was asked for.
         let taken = match &mut pass.reading {
             Some(reading) if !pass.outputs.is_empty() => self.backend.take(reading)?,
-            _ => Taken::Values(Vec::new()),
+            _ => Taken::Values(Buffer::default()),
         };
         match taken {
             Taken::Later(signal) => Ok(Step::Waiting(signal)),

@@ -33,9 +33,13 @@ pub struct DecodedTile {
     minima: Vec<Lanes>,
 }
 
-enum Scratch {
-    Pairs(Vec<Pairs>),
-    Fours(Vec<Fours>),
+/// Room for the integers in both layouts, of which one is in use.
+struct Scratch {
+    layout: Layout,
+    /// `[cols / 2]`, where that is the layout.
+    pairs: Vec<Pairs>,
+    /// `[cols / 4]`, where that is the layout.
+    fours: Vec<Fours>,
 }
 
 /// Where a row's scales go: lane `lane` of each.
@@ -46,36 +50,56 @@ struct RowScales<'a> {
     minima: &'a mut [Lanes],
 }
 
+impl Default for DecodedTile {
+    /// No room yet.
+    fn default() -> Self {
+        Self {
+            format: Format::F32,
+            cols: 0,
+            rows: Vec::new(),
+            quants: Scratch { layout: Layout::Pairs, pairs: Vec::new(), fours: Vec::new() },
+            scales: Vec::new(),
+            subscales: Vec::new(),
+            minima: Vec::new(),
+        }
+    }
+}
+
 impl DecodedTile {
     /// Room for a tile of `matrix`. Formats that do not fit [`Layout::Fours`] get [`Layout::Pairs`].
     #[must_use]
     pub fn for_matrix(matrix: &QuantMatrix, layout: Layout) -> Self {
+        let mut this = Self::default();
+        this.fit(matrix, layout);
+        this
+    }
+
+    /// Makes this room for a tile of another matrix, with what is there where it is enough.
+    pub fn fit(&mut self, matrix: &QuantMatrix, layout: Layout) {
         let (cols, format) = (matrix.cols(), matrix.format());
-        let blocks = cols / BLOCK;
-        let quants = match layout {
-            Layout::Fours if format.bits() <= 6 => Scratch::Fours(vec![[[0; 4]; TILE_ROWS]; cols / 4]),
-            Layout::Fours | Layout::Pairs => Scratch::Pairs(vec![[[0; 2]; TILE_ROWS]; cols / 2]),
-        };
-        let subscales = if format == Format::Q6K { cols / HALF } else { 0 };
-        let minima = if format == Format::Q4K { blocks } else { 0 };
-        Self {
-            format,
-            cols,
-            rows: vec![0; TILE_ROWS * cols],
-            quants,
-            scales: vec![[0.0; TILE_ROWS]; blocks],
-            subscales: vec![[[0; 2]; TILE_ROWS]; subscales],
-            minima: vec![[0.0; TILE_ROWS]; minima],
+        (self.cols, self.format) = (cols, format);
+        match layout {
+            Layout::Fours if format.bits() <= 6 => {
+                self.quants.layout = Layout::Fours;
+                self.quants.fours.resize(cols / 4, [[0; 4]; TILE_ROWS]);
+            }
+            Layout::Fours | Layout::Pairs => {
+                self.quants.layout = Layout::Pairs;
+                self.quants.pairs.resize(cols / 2, [[0; 2]; TILE_ROWS]);
+            }
         }
+        let subscales = if format == Format::Q6K { cols / HALF } else { 0 };
+        let minima = if format == Format::Q4K { cols / BLOCK } else { 0 };
+        self.rows.resize(TILE_ROWS * cols, 0);
+        self.scales.resize(cols / BLOCK, [0.0; TILE_ROWS]);
+        self.subscales.resize(subscales, [[0; 2]; TILE_ROWS]);
+        self.minima.resize(minima, [0.0; TILE_ROWS]);
     }
 
     /// The layout that the tiles have.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        match self.quants {
-            Scratch::Pairs(_) => Layout::Pairs,
-            Scratch::Fours(_) => Layout::Fours,
-        }
+        self.quants.layout
     }
 
     /// Decodes the tile from row `first` of `matrix`, which must be the one that this was made for, or one like it.
@@ -107,9 +131,10 @@ impl DecodedTile {
             };
             blocks::decode_row(self.format, data, quants, scales);
         }
-        match &mut self.quants {
-            Scratch::Fours(fours) => interleave::fours(&self.rows, fours),
-            Scratch::Pairs(pairs) => interleave::pairs(&self.rows, self.format.offset() as u8, pairs),
+        let Scratch { layout, pairs, fours } = &mut self.quants;
+        match layout {
+            Layout::Fours => interleave::fours(&self.rows, fours),
+            Layout::Pairs => interleave::pairs(&self.rows, self.format.offset() as u8, pairs),
         }
         self.tile()
     }
@@ -117,9 +142,9 @@ impl DecodedTile {
     fn tile(&self) -> Tile<'_> {
         Tile {
             format: self.format,
-            quants: match &self.quants {
-                Scratch::Fours(fours) => Quants::Fours(fours),
-                Scratch::Pairs(pairs) => Quants::Pairs(pairs),
+            quants: match self.quants.layout {
+                Layout::Fours => Quants::Fours(&self.quants.fours),
+                Layout::Pairs => Quants::Pairs(&self.quants.pairs),
             },
             scales: &self.scales,
             subscales: &self.subscales,

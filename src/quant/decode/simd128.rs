@@ -8,7 +8,7 @@ use std::arch::wasm32::{
 
 use super::{DecodedTile, Scratch};
 use crate::quant::Format;
-use crate::quant::tile::{Fours, Lanes, Pairs, TILE_ROWS};
+use crate::quant::tile::{Fours, Lanes, Layout, Pairs, TILE_ROWS};
 
 /// Half a block of every row.
 type Rows = [v128; TILE_ROWS];
@@ -103,9 +103,9 @@ impl Scratch {
     /// Writes sixteen columns, from `16 * index` on.
     #[inline(always)]
     fn put(&mut self, index: usize, rows: Rows, offset: u8) {
-        match self {
-            Self::Fours(fours) => put_fours(rows, &mut fours.as_chunks_mut::<4>().0[index]),
-            Self::Pairs(pairs) => put_pairs(rows, offset, &mut pairs.as_chunks_mut::<8>().0[index]),
+        match self.layout {
+            Layout::Fours => put_fours(rows, &mut self.fours.as_chunks_mut::<4>().0[index]),
+            Layout::Pairs => put_pairs(rows, offset, &mut self.pairs.as_chunks_mut::<8>().0[index]),
         }
     }
 }

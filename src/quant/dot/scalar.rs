@@ -19,16 +19,16 @@ impl DotKernel for Scalar {
 
     fn dot(&self, weights: Tile<'_>, x: &QuantizedActivations, out: &mut [Lanes]) {
         let blocks = x.cols / BLOCK;
+        out.fill([0.0; TILE_ROWS]);
         for r in 0..TILE_ROWS {
-            let row: Vec<i32> = (0..x.cols).map(|k| weights.subscale(r, k) * weights.quant(r, k)).collect();
-            for (m, out) in out.iter_mut().enumerate() {
-                let tokens = x.bytes[m * x.cols..][..x.cols].as_chunks::<BLOCK>().0;
-                let mut sum = 0.0;
-                for (b, (w, x_block)) in row.as_chunks::<BLOCK>().0.iter().zip(tokens).enumerate() {
-                    let dot: i32 = w.iter().zip(x_block).map(|(w, x)| w * i32::from(*x)).sum();
-                    sum += dot as f32 * (weights.scales[b][r] * x.scales[m * blocks + b]);
+            for b in 0..blocks {
+                let weight = |k: usize| weights.subscale(r, k) * weights.quant(r, k);
+                let row: [i32; BLOCK] = std::array::from_fn(|k| weight(b * BLOCK + k));
+                for (m, out) in out.iter_mut().enumerate() {
+                    let tokens = &x.bytes[m * x.cols + b * BLOCK..][..BLOCK];
+                    let dot: i32 = row.iter().zip(tokens).map(|(w, x)| w * i32::from(*x)).sum();
+                    out[r] += dot as f32 * (weights.scales[b][r] * x.scales[m * blocks + b]);
                 }
-                out[r] = sum;
             }
         }
         subtract_minima(weights, x, out);

@@ -5,6 +5,7 @@
 #[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod kernel_suite;
 
+use kernel_suite::layers;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// Runs the suite, panics where it fails, and returns the kernels that ran, separated by commas.
@@ -15,5 +16,11 @@ pub fn kernel_suite() -> String {
     kernel_suite::decoders_agree();
     kernel_suite::sums_stay_in_range();
     kernel_suite::products_agree_with_floats();
+    layers::exponentials();
+    layers::activation_functions();
+    layers::norms();
+    layers::rotations();
+    layers::attention();
+    layers::low_rank_paths();
     kernel_suite::kernels_agree().join(",")
 }

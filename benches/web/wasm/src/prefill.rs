@@ -1,7 +1,6 @@
 //! A forward pass by itself.
 
 use relayops_intent::backend::cpu::Cpu;
-use relayops_intent::backend::{Visible, causal};
 use relayops_intent::loader::Loader;
 use relayops_intent::model::TokenId;
 use relayops_intent::model::qwen2::Batch;
@@ -74,11 +73,11 @@ impl Prefill {
     pub fn run(&self, tokens: Vec<u32>) -> Result<(), JsError> {
         let tokens: Vec<TokenId> = tokens.into_iter().map(TokenId).collect();
         let positions: Vec<usize> = (0..tokens.len()).collect();
-        let visible: Vec<Visible> = positions.iter().map(|at| causal(at + 1)).collect();
+        let visible = positions.iter().map(|at| 0..at + 1).collect();
         let last = tokens.len().checked_sub(1).ok_or_else(|| IntentError::argument("tokens", "are none"))?;
         let model = self.scorer.model();
-        let batch = Batch { tokens: &tokens, positions: &positions, visible: &visible, outputs: &[last] };
-        let hidden = model.forward(&mut model.cache(), &batch)?;
+        let batch = Batch { tokens, positions, visible, outputs: vec![last] };
+        let hidden = model.forward(&mut model.cache(), batch)?;
         std::hint::black_box(hidden);
         Ok(())
     }
