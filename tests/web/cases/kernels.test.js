@@ -59,11 +59,11 @@ for (const [build, kernels] of Object.entries(BUILDS)) {
     try {
       const page = await context.newPage();
       await page.goto(`${defined(server).origin}/`);
-      const said = await page.evaluate(async (module) => {
-        const suite = await import(module);
-        await suite.default();
+      const said = await page.evaluate(async (folder) => {
+        const suite = await import(`${folder}relayops_wasm_tests.js`);
+        await suite.default({ module_or_path: `${folder}relayops_wasm_tests_bg.wasm` });
         return /** @type {string} */ (suite.kernel_suite());
-      }, `/kernels/${build}/relayops_wasm_tests.js`);
+      }, `/kernels/${build}/`);
       assert.deepEqual(said.split(','), kernels);
       assert.deepEqual(complaints, []);
     } finally {
