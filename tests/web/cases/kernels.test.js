@@ -1,4 +1,4 @@
-/** The kernel suite of tests/kernel_suite, inside a WebAssembly engine, on every build. */
+/** The kernel suite of tests/kernel_suite, inside a WebAssembly engine, on every build: that with WebGPU has those of the first. */
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
