@@ -34,7 +34,7 @@ pub trait LabelModel {
     /// # Errors
     /// As [`score`](Self::score).
     fn begin(&mut self, text: &str, goal: Goal) -> Result<Progress> {
-        self.score(text, goal == Goal::ScoreInFull).map(Progress::Scored)
+        self.score(text, goal.is_in_full()).map(Progress::Scored)
     }
     /// Goes on with what [`begin`](Self::begin) began, by some milliseconds.
     ///

@@ -77,7 +77,7 @@ impl<B: Backend> LabelModel for Encoder<B> {
     }
 
     fn begin(&mut self, text: &str, goal: Goal) -> Result<Progress> {
-        if goal == Goal::ScoreInFull {
+        if goal.is_in_full() {
             return Err(no_tokens());
         }
         self.reading = Some(self.ask(text)?);

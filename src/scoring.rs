@@ -22,7 +22,6 @@ use crate::adapter::Adapter;
 use crate::backend::{Backend, Taken};
 use crate::model::qwen2::{KvCache, Paths, Qwen2};
 use crate::pack::IntentConfig;
-use crate::profile::{self, Part};
 use crate::prompt::Prompt;
 use crate::quant::{QuantMatrix, matmul};
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -198,17 +197,13 @@ impl<B: Backend> Scorer<B> {
     /// `tokenizer`, `inference`, `out_of_memory`, and `unavailable` for `token_confidence` of a model without the whole
     /// output matrix; the scorer is usable afterwards.
     pub fn score(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
-        if token_confidence {
-            self.model.require_output()?;
-        }
         let result = self.score_at_once(text, token_confidence);
         self.forget();
         result
     }
 
     fn score_at_once(&mut self, text: &str, token_confidence: bool) -> Result<Scores> {
-        let tokens = profile::measure(Part::Tokenize, || self.tokenizer.encode(text))?;
-        self.start(tokens, Goal::Score, PREFILL_ROWS, token_confidence);
+        self.begin(text, if token_confidence { Goal::ScoreInFullAtOnce } else { Goal::ScoreAtOnce })?;
         loop {
             match self.advance()? {
                 Progress::Running => {}

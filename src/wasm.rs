@@ -341,9 +341,9 @@ impl Classifier {
     }
 
     /// Begins a message that is being typed, from where the model holds its beginning, and ends what was under way:
-    /// `hold` what scoring it will take, `score` it, or `score in full` with `token_confidence`. `{ state: 'running' }` where
-    /// [`advance`](Self::advance) goes on, `{ state: 'waiting' }` where it does when a device has answered, `{ state: 'held' }`,
-    /// or `{ state: 'done', result }`.
+    /// `hold` what scoring it will take, `score` it, or `score in full` with `token_confidence`; either of these `at once`
+    /// where nobody types. `{ state: 'running' }` where [`advance`](Self::advance) goes on, `{ state: 'waiting' }` where it
+    /// does when a device has answered, `{ state: 'held' }`, or `{ state: 'done', result }`.
     ///
     /// # Errors
     /// `empty_message`, `invalid_argument`.
@@ -352,6 +352,8 @@ impl Classifier {
             "hold" => Goal::Hold,
             "score" => Goal::Score,
             "score in full" => Goal::ScoreInFull,
+            "score at once" => Goal::ScoreAtOnce,
+            "score in full at once" => Goal::ScoreInFullAtOnce,
             other => return Err(to_js(IntentError::argument("goal", format!("{other:?} is none")))),
         };
         to_object(&Step::from(self.0.begin(text, goal, thresholds).map_err(to_js)?))

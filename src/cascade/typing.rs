@@ -81,7 +81,7 @@ impl Cascade {
         let start = Instant::now();
         let index = typing.readings.len();
         // Only the last stage is large enough to be worth holding anything for.
-        let goal = if index == self.before.len() { typing.goal } else { Goal::Score };
+        let goal = if index == self.before.len() { typing.goal } else { typing.goal.of_earlier_stage() };
         let step = self.stage_mut(index).begin(&typing.text, goal)?;
         typing.ms = milliseconds(start);
         self.take_step(typing, step)

@@ -195,7 +195,7 @@ impl GoldenCheck {
         let backend = classifier.info().backend.clone();
         let progress = self.questions.advance(&backend, |text| {
             let step = match text {
-                Some(text) => classifier.begin(text, Goal::Score)?,
+                Some(text) => classifier.begin(text, Goal::ScoreAtOnce)?,
                 None => classifier.advance(),
             };
             Ok(match step {

@@ -104,7 +104,7 @@ impl<B: Backend> LabelModel for QwenModel<B> {
             Some(Ok(Message::Text(text))) => {
                 // Nothing of the question before it.
                 scorer.forget();
-                scorer.begin(&text, Goal::Score).map(|()| Progress::Running)
+                scorer.begin(&text, Goal::ScoreAtOnce).map(|()| Progress::Running)
             }
         });
         match progress {

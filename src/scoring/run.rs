@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::rows::Rows;
-use super::{Scorer, Scores, argmax};
+use super::{PREFILL_ROWS, Scorer, Scores, argmax};
 use crate::Result;
 use crate::backend::{Backend, Signal};
 use crate::model::qwen2::{Pass, Step};
@@ -24,6 +24,35 @@ pub enum Goal {
     Score,
     /// Its scores with `token_confidence`.
     ScoreInFull,
+    /// Its scores, in passes as large as those of a message that nobody types: nothing newer is expected meanwhile.
+    ScoreAtOnce,
+    /// The same with `token_confidence`.
+    ScoreInFullAtOnce,
+}
+
+impl Goal {
+    /// Whether `token_confidence` is asked for.
+    #[must_use]
+    pub fn is_in_full(self) -> bool {
+        matches!(self, Self::ScoreInFull | Self::ScoreInFullAtOnce)
+    }
+
+    /// What a model is asked for that stands before the one whose goal this is: its scores.
+    #[must_use]
+    pub fn of_earlier_stage(self) -> Self {
+        match self {
+            Self::Hold | Self::Score | Self::ScoreInFull => Self::Score,
+            Self::ScoreAtOnce | Self::ScoreInFullAtOnce => Self::ScoreAtOnce,
+        }
+    }
+
+    /// Most rows of a message in one pass.
+    fn rows(self) -> usize {
+        match self {
+            Self::Hold | Self::Score | Self::ScoreInFull => TYPING_ROWS,
+            Self::ScoreAtOnce | Self::ScoreInFullAtOnce => PREFILL_ROWS,
+        }
+    }
 }
 
 /// How far a message has come.
@@ -44,9 +73,6 @@ pub(super) struct Run<B: Backend> {
     /// Tokens that the cache does not hold.
     rest: Vec<TokenId>,
     goal: Goal,
-    /// Most of them in one pass.
-    most: usize,
-    token_confidence: bool,
     pass: Option<(Pass<B>, Rest)>,
 }
 
@@ -71,23 +97,22 @@ impl<B: Backend> Scorer<B> {
     /// is ended all the same.
     pub fn begin(&mut self, text: &str, goal: Goal) -> Result<()> {
         self.cut_back(self.held.len());
-        let token_confidence = goal == Goal::ScoreInFull;
-        if token_confidence {
+        if goal.is_in_full() {
             self.model.require_output()?;
         }
         let tokens = profile::measure(Part::Tokenize, || self.tokenizer.encode(text))?;
-        self.start(tokens, goal, TYPING_ROWS, token_confidence);
+        self.start(tokens, goal);
         Ok(())
     }
 
-    pub(super) fn start(&mut self, tokens: Vec<TokenId>, goal: Goal, most: usize, token_confidence: bool) {
+    fn start(&mut self, tokens: Vec<TokenId>, goal: Goal) {
         let same = tokens.iter().zip(&self.held).take_while(|(a, b)| a == b).count();
         // What predicts the answer's first token may be the message's last row.
-        let most_held = tokens.len() - usize::from(token_confidence && !tokens.is_empty());
+        let most_held = tokens.len() - usize::from(goal.is_in_full() && !tokens.is_empty());
         let held = same.min(most_held);
         self.cut_back(held);
         let rest = tokens[held..].to_vec();
-        self.run = Some(Run { rest, goal, most, token_confidence, pass: None });
+        self.run = Some(Run { rest, goal, pass: None });
     }
 
     /// Does the next step of what is under way: half a layer of a pass.
@@ -149,16 +174,17 @@ impl<B: Backend> Scorer<B> {
 
     fn next_pass(&self, run: &Run<B>) -> Result<Option<(Pass<B>, Rest)>> {
         let mut rows = Rows::behind(self.cache.slots());
-        let rest = if run.rest.len() > run.most || (run.goal == Goal::Hold && !run.rest.is_empty()) {
-            let count = run.rest.len().min(run.most);
+        let most = run.goal.rows();
+        let rest = if run.rest.len() > most || (run.goal == Goal::Hold && !run.rest.is_empty()) {
+            let count = run.rest.len().min(most);
             rows.sequence(&run.rest[..count]);
             Rest::Tokens(count)
         } else if run.goal == Goal::Hold {
             return Ok(None);
         } else {
             let sequence = rows.sequence(run.rest.iter().chain(&self.task.prompt.suffix));
-            let most = sequence.len();
-            let opening = if run.token_confidence { (self.task.prompt.open + 1).min(most) } else { 0 };
+            let opening = if run.goal.is_in_full() { self.task.prompt.open + 1 } else { 0 };
+            let opening = opening.min(sequence.len());
             rows.ask(sequence.end - opening..sequence.end);
             rows.trie(&self.task.trie, &sequence);
             Rest::Last { sequence, opening }
@@ -177,7 +203,7 @@ impl<B: Backend> Scorer<B> {
         let (predicting, parting_hidden) = hidden.split_at(opening * self.model.config().hidden);
         let partings = profile::measure(Part::Head, || self.partings(parting_hidden))?;
         let log_probabilities = self.task.trie.label_log_probabilities(&partings);
-        if !run.token_confidence {
+        if !run.goal.is_in_full() {
             return Ok(self.scored(run, log_probabilities, None));
         }
         // The trie's rows are siblings of what follows.

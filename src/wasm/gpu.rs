@@ -71,9 +71,15 @@ impl Gpu {
         }
     }
 
-    /// Makes the device unusable, as a driver that crashes would: for tests of what happens then.
-    pub fn lose(&self) {
-        self.0.lose();
+    /// What went wrong first, if anything did: nothing can be read of the device any more then.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.0.fault()
+    }
+
+    /// Gives back all that is on the device, whoever still holds it.
+    pub fn destroy(&self) {
+        self.0.destroy();
     }
 }
 

@@ -2,6 +2,8 @@
 //! software. `RELAYOPS_NO_GPU=1` declares that there is none: then these tests say that they did not run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../gpu_suite/mod.rs"]
+mod gpu_suite;
 #[path = "../kernel_suite/mod.rs"]
 #[allow(dead_code, reason = "its numbers are used, its tests are run elsewhere")]
 mod kernel_suite;

@@ -145,9 +145,39 @@ fn a_lost_device_is_an_error_and_not_an_answer() {
     let gpu = open();
     let (mut scorer, _) = scorers(&gpu, &TinyQwen2::default());
     scorer.score("my internet is down", false).unwrap();
-    gpu.lose();
+    gpu.destroy();
     for _ in 0..2 {
         assert_eq!(scorer.score("my internet is down", false).unwrap_err().code(), "device_lost");
+    }
+}
+
+/// Where a submission is refused its keys and values are never written. While a message is held nothing is read, so the
+/// model takes them for held; whatever builds on them must not be an answer.
+#[test]
+fn what_a_device_refused_is_never_forgotten() {
+    if gpu("what_a_device_refused_is_never_forgotten").is_none() {
+        return;
+    }
+    let gpu = open();
+    let (mut scorer, _) = scorers(&gpu, &TinyQwen2::default());
+    let long = "my internet is down and ".repeat(20);
+    scorer.score(MESSAGES[0], false).unwrap();
+    assert_eq!(gpu.fault(), None);
+    gpu.refuse_next_buffer();
+    scorer.begin(long.trim(), Goal::Hold).unwrap();
+    while matches!(scorer.advance(), Ok(Progress::Running)) {}
+    assert!(gpu.fault().is_some_and(|fault| fault.contains("the GPU")), "{:?}", gpu.fault());
+    for text in [long.trim(), MESSAGES[0], "my internet is down and my"] {
+        scorer.begin(text, Goal::Score).unwrap();
+        let error = loop {
+            match scorer.advance() {
+                Ok(Progress::Running) => {}
+                Ok(other) => panic!("{text}: {other:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.code(), "inference", "{text}");
+        assert_eq!(scorer.score(text, false).unwrap_err().code(), "inference", "{text}");
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn all(not_run: &dyn Fn(&str, &str) -> Result<()>) -> Result<()> {
         }
         // Flags from the environment would replace those of .cargo/config.toml.
         clippy.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-        clippy.arg(WEBGPU);
+        clippy.args([WEBGPU, "--features=relayops-wasm-tests/webgpu"]);
         run(clippy.args(target).args(["--", "-D", "warnings"]))
     });
     steps.run("rustdoc", || {

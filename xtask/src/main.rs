@@ -44,6 +44,8 @@ enum Verb {
     Deny,
     /// Set up, check, and run every test, natively and in Chromium
     Test,
+    /// Build the suites of the kernels and the shaders that the tests in Chromium run, as `test` does
+    BuildWebTests,
     /// Hold the running server to its API's description with schemathesis, as `test` does
     TestApi,
     /// Fuzz what reads from outside, with bounds on time and memory; needs no nightly compiler
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Verb::Check => check::all(&say_not_run),
         Verb::Deny => check::dependencies(&say_not_run),
         Verb::Test => test::all(),
+        Verb::BuildWebTests => web::build_kernel_tests(),
         Verb::TestApi => test::api_only(),
         Verb::Fuzz(options) => fuzz::all(&options),
         Verb::BenchBrowser(options) => bench_browser::all(&options),

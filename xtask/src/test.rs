@@ -25,7 +25,7 @@ pub(crate) fn all() -> Result<()> {
     let mut steps = Steps::default();
     // First, because the type check reads what it generates.
     let built = steps.run("build-web", || web::build(web::Profile::Ci))
-        && steps.run("build kernel tests", web::build_kernel_tests);
+        && steps.run("build-web-tests", web::build_kernel_tests);
     steps.run("check", || check::all(&|name, reason| given.not_run(name, reason)));
     // One by one: together, the tools' features would have the engine's dependencies built again.
     steps.run("native tests", || {

@@ -136,11 +136,10 @@ fn remove_others(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds the kernel suite that tests/web runs.
+/// Builds the suites of the kernels and the shaders that tests/web runs.
 pub(crate) fn build_kernel_tests() -> Result<()> {
     let out = web_tests().join("wasm-kernels");
-    // That with WebGPU has the kernels of the first.
-    for build in BUILDS.iter().filter(|build| !build.webgpu) {
+    for build in &BUILDS {
         let built = build.compile("relayops-wasm-tests", KERNEL_TESTS, Profile::Ci)?;
         bindings(&built, KERNEL_TESTS, &out.join(build.name), Profile::Ci)?;
     }

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{IntentError, Result};
 
-/// The first thing that went wrong since the last time that anyone asked.
+/// The first thing that went wrong. It stays: whatever was to be computed or written then was not, and nobody can say what
+/// of the device's buffers was built on it since.
 #[derive(Clone, Default)]
 pub(super) struct Faults(Arc<Mutex<Option<Fault>>>);
 
@@ -32,21 +33,17 @@ impl Faults {
         self.note(Fault::Other(detail.to_string()));
     }
 
-    /// An error where there was one, which is forgotten then, unless the device is gone.
+    /// An error from the first fault on.
     pub(super) fn check(&self) -> Result<()> {
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match first.clone() {
-            None => Ok(()),
-            Some(Fault::Lost(detail)) => Err(IntentError::DeviceLost(detail)),
+        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Err(match first {
+            None => return Ok(()),
+            Some(Fault::Lost(detail)) => IntentError::DeviceLost(detail),
             Some(Fault::OutOfMemory(detail)) => {
-                *first = None;
-                Err(IntentError::OutOfMemory { what: format!("of the GPU: {detail}"), bytes: 0 })
+                IntentError::OutOfMemory { what: format!("of the GPU: {detail}"), bytes: 0 }
             }
-            Some(Fault::Other(detail)) => {
-                *first = None;
-                Err(IntentError::Inference(format!("the GPU: {detail}")))
-            }
-        }
+            Some(Fault::Other(detail)) => IntentError::Inference(format!("the GPU: {detail}")),
+        })
     }
 }
 

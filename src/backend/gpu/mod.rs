@@ -19,7 +19,13 @@
 //! rate, and no less than 409 dispatches of some microseconds each (17 a layer). These are expectations: no GPU in hardware
 //! has been measured, which the page `www/gpu.html` is for.
 //!
-//! Neither subgroups nor `shader-f16` are used: the drivers that these shaders can be tested on here offer neither natively.
+//! Neither subgroups nor `shader-f16` are used, though a device may offer them. The products, which take nearly all of the time,
+//! add up in the registers of one thread and have nothing to exchange: subgroups could replace the sums through workgroup
+//! memory in the norms and in the attention, which wait for their dispatch more than for these. They have 8 threads on lavapipe
+//! and 4 on SwiftShader in Chromium, the two drivers that the shaders are tested on, and 16 to 64 on GPUs in hardware: they
+//! would be tested in another shape than they run in, for a gain that nobody has measured. Halves lavapipe has and SwiftShader
+//! has not; they would round activations, which are floats everywhere here. Both are left out until there is a GPU in hardware
+//! to measure them and test them on.
 
 mod device;
 mod pipelines;
@@ -30,6 +36,7 @@ mod weights;
 use std::sync::Arc;
 
 use super::{Backend, Buffer, Heads, RopeTable, Taken, Visible};
+use crate::memory::room;
 use crate::quant::{Format, QuantMatrix};
 use crate::{IntentError, Result};
 use device::Room;
@@ -92,10 +99,6 @@ fn word(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
-
 impl Gpu {
     /// Shaders that every model needs; those of the products are compiled when a matrix of their format is taken over.
     pub const SHADERS: usize = COMMON;
@@ -136,19 +139,32 @@ impl Gpu {
         self.0.created()
     }
 
-    /// Makes the device unusable, as a driver that crashes would: for tests of what happens then.
-    pub fn lose(&self) {
-        self.0.faults.lost("it was destroyed on purpose");
+    /// What went wrong first, if anything did. Nothing can be read of the device any more from then on: a new one must be
+    /// opened.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.0.faults.check().err().map(|error| error.to_string())
+    }
+
+    /// Gives back all that is on the device, whoever still holds it; to them it is lost, as when a driver crashes.
+    pub fn destroy(&self) {
+        self.0.faults.lost("it was destroyed");
         self.0.device.destroy();
+    }
+
+    /// Has the device refuse the next buffer that it is asked for: for tests of what happens then.
+    pub fn refuse_next_buffer(&self) {
+        self.0.refuse_next_buffer();
     }
 
     fn empty(&self, rows: usize, cols: usize) -> Tensor {
         Tensor { rows, cols, slot: self.0.scratch(4 * rows * cols) }
     }
 
-    /// One invocation a value.
+    /// One invocation a value, at `x + 64 * y * (workgroups in x)`.
     fn each(&self, op: Op, params: &[u32], buffers: &[&DeviceBuffer], count: usize) {
-        self.0.run(op, params, buffers, [count.div_ceil(GROUP), 1, 1]);
+        let [width, lines] = self.0.lines(count.div_ceil(GROUP));
+        self.0.run(op, params, buffers, [width, lines, 1]);
     }
 
     fn multiply(&self, x: &Tensor, w: &Matrix, bias: Option<&DeviceBuffer>, y: &Tensor, accumulate: bool) {
@@ -206,12 +222,14 @@ impl Backend for Gpu {
     fn matrix(&self, matrix: QuantMatrix) -> Result<Matrix> {
         let (format, rows, cols) = (matrix.format(), matrix.rows(), matrix.cols());
         if !cols.is_multiple_of(4) {
-            return Err(IntentError::argument("matrix", format!("{cols} columns are no multiple of 4")));
+            // A sound model, which other backends run.
+            let detail = format!("WebGPU: a matrix of {cols} columns, which are no multiple of 4");
+            return Err(IntentError::Unavailable(detail));
         }
         self.0.pipeline(Op::Matmul(format).index());
-        let Split { quants, scales, high } = Split::new(&matrix);
-        drop(matrix);
         let what = format!("a matrix of {rows} rows of {cols} {format:?} values");
+        let Split { quants, scales, high } = Split::new(&matrix, &what)?;
+        drop(matrix);
         let fixed = |words: &[u32]| self.0.fixed(words, &what);
         Ok(Matrix {
             format,
@@ -224,7 +242,7 @@ impl Backend for Gpu {
     }
 
     fn vector(&self, vector: Vec<f32>) -> Result<DeviceBuffer> {
-        self.0.fixed(&bits(&vector), "a vector of weights")
+        self.0.fixed(&vector, "a vector of weights")
     }
 
     fn tensor(&self, rows: usize, cols: usize, values: Buffer) -> Result<Tensor> {
@@ -232,11 +250,11 @@ impl Backend for Gpu {
             let detail = format!("{} values are not [{rows}, {cols}]", values.len());
             return Err(IntentError::argument("values", detail));
         }
-        Ok(Tensor { rows, cols, slot: self.0.upload(&bits(&values)) })
+        Ok(Tensor { rows, cols, slot: self.0.upload(&values) })
     }
 
     fn angles(&self, table: RopeTable) -> Result<Angles> {
-        Ok(Angles { half: table.half, slot: self.0.upload(&[bits(&table.cos), bits(&table.sin)].concat()) })
+        Ok(Angles { half: table.half, slot: self.0.upload(&[&table.cos[..], &table.sin[..]].concat()) })
     }
 
     fn mask(&self, rows: Visible) -> Result<DeviceBuffer> {
@@ -278,9 +296,12 @@ impl Backend for Gpu {
         // Widths are multiples of 4; what is added is zero.
         let padded = rank.next_multiple_of(4);
         let (width, out) = (a.len() / rank, b.len() / rank);
-        let mut rows = a.to_vec();
+        let what = "a low-rank path";
+        let mut rows = room(padded * width, what)?;
+        rows.extend_from_slice(a);
         rows.resize(padded * width, 0.0);
-        let mut columns = vec![0.0; out * padded];
+        let mut columns = room(out * padded, what)?;
+        columns.resize(out * padded, 0.0);
         for (to, from) in columns.chunks_exact_mut(padded).zip(b.chunks_exact(rank)) {
             to.iter_mut().zip(from).for_each(|(to, value)| *to = scale * value);
         }

@@ -18,10 +18,11 @@ pub(super) enum Op {
     SelectRows,
     Copy,
     Attention,
+    Count,
 }
 
 /// Every shader, the one of index `op.index()` for `op`: first those that every model needs, then the products.
-pub(super) const OPS: [Op; 17] = [
+pub(super) const OPS: [Op; 18] = [
     Op::RmsNorm,
     Op::LayerNorm,
     Op::Rope,
@@ -32,6 +33,7 @@ pub(super) const OPS: [Op; 17] = [
     Op::SelectRows,
     Op::Copy,
     Op::Attention,
+    Op::Count,
     Op::Matmul(Format::F32),
     Op::Matmul(Format::F16),
     Op::Matmul(Format::Q4_0),
@@ -61,13 +63,14 @@ impl Op {
             Self::SelectRows => 7,
             Self::Copy => 8,
             Self::Attention => 9,
-            Self::Matmul(Format::F32) => 10,
-            Self::Matmul(Format::F16) => 11,
-            Self::Matmul(Format::Q4_0) => 12,
-            Self::Matmul(Format::Q5_0) => 13,
-            Self::Matmul(Format::Q8_0) => 14,
-            Self::Matmul(Format::Q4K) => 15,
-            Self::Matmul(Format::Q6K) => 16,
+            Self::Count => 10,
+            Self::Matmul(Format::F32) => 11,
+            Self::Matmul(Format::F16) => 12,
+            Self::Matmul(Format::Q4_0) => 13,
+            Self::Matmul(Format::Q5_0) => 14,
+            Self::Matmul(Format::Q8_0) => 15,
+            Self::Matmul(Format::Q4K) => 16,
+            Self::Matmul(Format::Q6K) => 17,
         }
     }
 
@@ -97,13 +100,14 @@ impl Op {
             Self::SelectRows => vec![include_str!("shaders/select_rows.wgsl")],
             Self::Copy => vec![include_str!("shaders/copy.wgsl")],
             Self::Attention => vec![include_str!("shaders/attention.wgsl")],
+            Self::Count => vec![include_str!("shaders/count.wgsl")],
         }
     }
 
     /// Storage buffers behind the parameters: this many are read, then one is written, which may be read too.
     fn inputs(self) -> u32 {
         match self {
-            Self::Gelu => 0,
+            Self::Gelu | Self::Count => 0,
             Self::Rope | Self::SiluMul | Self::MeanRows | Self::Add | Self::Copy => 1,
             Self::RmsNorm | Self::SelectRows => 2,
             Self::LayerNorm => 3,

@@ -3,13 +3,21 @@
 //! Commands are collected and given to the device some at a time. It runs them in order, so a buffer may be used anew as soon
 //! as nothing that is still to be recorded refers to it. Writes from the host overtake commands that were recorded but not
 //! given to the device, so what is uploaded has buffers of its own, which are used anew only after that.
+//!
+//! Every submission ends with a command that counts it; what the count is for is said in [`super::read`].
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytemuck::NoUninit;
 
 use super::device::{Faults, Opened};
 use super::pipelines::{OPS, Op, Pipeline};
 use crate::{IntentError, Result};
+
+/// Bytes of the count of submissions.
+pub(super) const COUNT_BYTES: u64 = 4;
 
 /// Bytes of the parameters of a command, the most that a shader has.
 const PARAM_BYTES: u64 = 32;
@@ -76,6 +84,8 @@ struct Recorder {
     retired: Vec<(Kind, u64, wgpu::Buffer)>,
     groups: HashMap<GroupKey, wgpu::BindGroup>,
     next_id: u64,
+    /// Given to the device so far, as it counts them too.
+    submissions: u32,
 }
 
 /// A device with its shaders, shared by all that lives on it.
@@ -87,6 +97,11 @@ pub(super) struct Shared {
     pipelines: [OnceLock<Pipeline>; OPS.len()],
     params: wgpu::Buffer,
     param_stride: u64,
+    /// Submissions that were carried out, as the device counts them.
+    count: wgpu::Buffer,
+    counting: OnceLock<wgpu::BindGroup>,
+    /// Whether the next buffer is to be refused.
+    refusing: AtomicBool,
     /// Bytes of a binding.
     most_bytes: u64,
     most_workgroups: usize,
@@ -104,6 +119,12 @@ impl Shared {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
+        let count = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("count of submissions"),
+            size: COUNT_BYTES,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
         Self {
             device,
             queue,
@@ -112,6 +133,9 @@ impl Shared {
             pipelines: std::array::from_fn(|_| OnceLock::new()),
             params,
             param_stride,
+            count,
+            counting: OnceLock::new(),
+            refusing: AtomicBool::new(false),
             most_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             most_workgroups: limits.max_compute_workgroups_per_dimension as usize,
             recorder: Mutex::default(),
@@ -132,24 +156,29 @@ impl Shared {
         self.lock().next_id
     }
 
+    /// Has the device refuse the next buffer that is created.
+    pub(super) fn refuse_next_buffer(&self) {
+        self.refusing.store(true, Ordering::Relaxed);
+    }
+
     /// Room for `bytes` of what shaders compute.
     pub(super) fn scratch(self: &Arc<Self>, bytes: usize) -> DeviceBuffer {
         self.slot(Kind::Scratch, bytes as u64)
     }
 
-    /// `words` on the device, for as long as a message.
-    pub(super) fn upload(self: &Arc<Self>, words: &[u32]) -> DeviceBuffer {
-        let slot = self.slot(Kind::Upload, 4 * words.len() as u64);
-        self.write(&slot, words);
+    /// `values` on the device, for as long as a message.
+    pub(super) fn upload<T: NoUninit>(self: &Arc<Self>, values: &[T]) -> DeviceBuffer {
+        let slot = self.slot(Kind::Upload, size_of_val(values) as u64);
+        self.write(&slot, values);
         slot
     }
 
-    /// `words` on the device for good.
+    /// `values` on the device for good.
     ///
     /// # Errors
     /// `out_of_memory` where they are more than a binding takes.
-    pub(super) fn fixed(self: &Arc<Self>, words: &[u32], what: &str) -> Result<DeviceBuffer> {
-        let bytes = 4 * words.len() as u64;
+    pub(super) fn fixed<T: NoUninit>(self: &Arc<Self>, values: &[T], what: &str) -> Result<DeviceBuffer> {
+        let bytes = size_of_val(values) as u64;
         if bytes > self.most_bytes {
             return Err(IntentError::OutOfMemory {
                 what: format!("{what} in one binding of the GPU"),
@@ -157,14 +186,14 @@ impl Shared {
             });
         }
         let slot = self.slot(Kind::Fixed, bytes);
-        self.write(&slot, words);
+        self.write(&slot, values);
         Ok(slot)
     }
 
-    fn write(&self, slot: &DeviceBuffer, words: &[u32]) {
-        if let Some(buffer) = slot.buffer.as_ref().filter(|_| !words.is_empty()) {
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            self.queue.write_buffer(buffer, 0, &bytes);
+    /// `values` of 4 bytes each, which are little-endian on a device as on every host that has one.
+    fn write<T: NoUninit>(&self, slot: &DeviceBuffer, values: &[T]) {
+        if let Some(buffer) = slot.buffer.as_ref().filter(|_| !values.is_empty()) {
+            self.queue.write_buffer(buffer, 0, bytemuck::cast_slice(values));
         }
     }
 
@@ -199,12 +228,22 @@ impl Shared {
             }
             Kind::Staging => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
         };
+        // No device has a buffer that is for nothing.
+        let usage =
+            if self.refusing.swap(false, Ordering::Relaxed) { wgpu::BufferUsages::empty() } else { usage };
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size,
             usage,
             mapped_at_creation: false,
         })
+    }
+
+    /// How many workgroups there are to a line where there are so many that a device takes them in several lines only, and
+    /// how many lines.
+    pub(super) fn lines(&self, workgroups: usize) -> [usize; 2] {
+        let lines = workgroups.div_ceil(self.most_workgroups.max(1)).max(1);
+        [workgroups.div_ceil(lines), lines]
     }
 
     /// Records one command. `buffers` are those of the shader behind its parameters, in order.
@@ -235,7 +274,15 @@ impl Shared {
         if let Some(group) = recorder.groups.get(&key) {
             return group.clone();
         }
-        let storage = buffers.iter().filter_map(|slot| slot.buffer.as_ref());
+        let group = self.bind(op, buffers.iter().filter_map(|slot| slot.buffer.as_ref()));
+        if recorder.groups.len() >= GROUPS {
+            recorder.groups.clear();
+        }
+        recorder.groups.insert(key, group.clone());
+        group
+    }
+
+    fn bind<'a>(&self, op: Op, storage: impl Iterator<Item = &'a wgpu::Buffer>) -> wgpu::BindGroup {
         let params = wgpu::BufferBinding {
             buffer: &self.params,
             offset: 0,
@@ -246,19 +293,15 @@ impl Shared {
         for (binding, buffer) in (1..).zip(storage) {
             entries.push(wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
         }
-        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
             layout: &self.pipeline(op.index()).layout,
             entries: &entries,
-        });
-        if recorder.groups.len() >= GROUPS {
-            recorder.groups.clear();
-        }
-        recorder.groups.insert(key, group.clone());
-        group
+        })
     }
 
-    /// Gives the device all that is recorded, and then a copy, where one is wanted: source, destination, bytes.
+    /// Gives the device all that is recorded, and then a copy, where one is wanted: source, destination, bytes. The count of
+    /// submissions goes behind it.
     fn flush(&self, recorder: &mut Recorder, copy: Option<(&wgpu::Buffer, &wgpu::Buffer, u64)>) {
         if !recorder.params.is_empty() {
             self.queue.write_buffer(&self.params, 0, &recorder.params);
@@ -272,22 +315,31 @@ impl Shared {
                 let [x, y, z] = command.workgroups;
                 pass.dispatch_workgroups(x, y, z);
             }
+            pass.set_pipeline(&self.pipeline(Op::Count.index()).pipeline);
+            let counting = self.counting.get_or_init(|| self.bind(Op::Count, std::iter::once(&self.count)));
+            pass.set_bind_group(0, counting, &[0]);
+            pass.dispatch_workgroups(1, 1, 1);
         }
         if let Some((from, to, bytes)) = copy {
             encoder.copy_buffer_to_buffer(from, 0, to, 0, bytes);
+            encoder.copy_buffer_to_buffer(&self.count, 0, to, bytes, COUNT_BYTES);
         }
         self.queue.submit([encoder.finish()]);
+        recorder.submissions = recorder.submissions.wrapping_add(1);
         recorder.submitted();
     }
 
     /// Gives the device all that is recorded and then a copy of the first `bytes` of `slot` to a buffer that the host can
-    /// read.
-    pub(super) fn stage(self: &Arc<Self>, slot: &DeviceBuffer, bytes: u64) -> DeviceBuffer {
-        let staging = self.slot(Kind::Staging, bytes);
+    /// read, with the count of submissions behind them; and what that count must be.
+    pub(super) fn stage(self: &Arc<Self>, slot: &DeviceBuffer, bytes: u64) -> (DeviceBuffer, u32) {
+        let staging = self.slot(Kind::Staging, bytes + COUNT_BYTES);
+        let mut recorder = self.lock();
         if let (Some(from), Some(to)) = (&slot.buffer, &staging.buffer) {
-            self.flush(&mut self.lock(), Some((from, to, bytes)));
+            self.flush(&mut recorder, Some((from, to, bytes)));
         }
-        staging
+        let submissions = recorder.submissions;
+        drop(recorder);
+        (staging, submissions)
     }
 }
 

@@ -6,6 +6,8 @@
 
 use half::f16;
 
+use crate::Result;
+use crate::memory::room;
 use crate::quant::{Format, QuantMatrix};
 
 /// Rows of a tile and columns of a block.
@@ -20,18 +22,25 @@ pub(super) struct Split {
 }
 
 impl Split {
-    pub(super) fn new(matrix: &QuantMatrix) -> Self {
+    /// # Errors
+    /// `out_of_memory` for `what`.
+    pub(super) fn new(matrix: &QuantMatrix, what: &str) -> Result<Self> {
         let (rows, format) = (matrix.rows(), matrix.format());
         let row_bytes = matrix.data().len() / rows.max(1);
         let blocks = matrix.cols().div_ceil(TILE);
         let tiles = rows.div_ceil(TILE);
         let words = Words::of(format);
         let cells = tiles * blocks * TILE;
+        let zeros = |count| {
+            let mut zeros = room(count, what)?;
+            zeros.resize(count, 0);
+            Ok(zeros)
+        };
         let mut split = Self {
-            quants: vec![0; cells * words.quants],
+            quants: zeros(cells * words.quants)?,
             // A scale a block, or one for eight of them.
-            scales: vec![0; cells * words.scales / words.shared],
-            high: vec![0; cells * words.high],
+            scales: zeros(cells * words.scales / words.shared)?,
+            high: zeros(cells * words.high)?,
         };
         for (row, data) in matrix.data().chunks_exact(row_bytes.max(1)).enumerate() {
             for block in 0..blocks {
@@ -46,7 +55,7 @@ impl Split {
                 out.fill(format, data, block);
             }
         }
-        split
+        Ok(split)
     }
 }
 

@@ -1,9 +1,15 @@
-//! Runs `tests/kernel_suite` inside a WebAssembly engine.
+//! Runs `tests/kernel_suite`, and `tests/gpu_suite` where it is built with `webgpu`, inside a WebAssembly engine.
 #![cfg(target_arch = "wasm32")]
 
+#[cfg(feature = "webgpu")]
+#[path = "../../gpu_suite/mod.rs"]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod gpu_suite;
 #[path = "../../kernel_suite/mod.rs"]
 #[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod kernel_suite;
+#[cfg(feature = "webgpu")]
+mod shaders;
 
 use kernel_suite::layers;
 use wasm_bindgen::prelude::wasm_bindgen;

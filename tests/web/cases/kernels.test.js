@@ -1,4 +1,4 @@
-/** The kernel suite of tests/kernel_suite, on every build, inside Node's WebAssembly engine and Chromium's. */
+/** The kernel suite of tests/kernel_suite, on every build for the CPU, inside Node’s WebAssembly engine and Chromium’s. */
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

@@ -9,8 +9,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> x: array<f32>; // [count]
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x < p.count) {
-    x[id.x] += y[id.x];
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let at = id.x + 64u * groups.x * id.y;
+  if (at < p.count) {
+    x[at] += y[at];
   }
 }

@@ -15,9 +15,10 @@ fn erf(x: f32) -> f32 {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x < p.count) {
-    let value = x[id.x];
-    x[id.x] = 0.5 * value * (1.0 + erf(value * 0.70710678));
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let at = id.x + 64u * groups.x * id.y;
+  if (at < p.count) {
+    let value = x[at];
+    x[at] = 0.5 * value * (1.0 + erf(value * 0.70710678));
   }
 }

@@ -10,13 +10,14 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // [width]
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= p.width) {
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let at = id.x + 64u * groups.x * id.y;
+  if (at >= p.width) {
     return;
   }
   var sum = 0.0;
   for (var row = 0u; row < p.rows; row++) {
-    sum += x[row * p.width + id.x];
+    sum += x[row * p.width + at];
   }
-  y[id.x] = sum / f32(p.rows);
+  y[at] = sum / f32(p.rows);
 }

@@ -12,12 +12,13 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> x: array<f32>; // [rows, width]
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= p.pairs) {
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let at = id.x + 64u * groups.x * id.y;
+  if (at >= p.pairs) {
     return;
   }
-  let row = id.x / (p.width / 2u);
-  let pair = id.x % (p.width / 2u);
+  let row = at / (p.width / 2u);
+  let pair = at % (p.width / 2u);
   let i = pair % p.half;
   let low = row * p.width + pair / p.half * 2u * p.half + i;
   let angle = row * p.half + i;

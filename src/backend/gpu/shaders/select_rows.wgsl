@@ -11,8 +11,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>; // [chosen, width]
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x < p.count) {
-    y[id.x] = x[chosen[id.x / p.width] * p.width + id.x % p.width];
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let at = id.x + 64u * groups.x * id.y;
+  if (at < p.count) {
+    y[at] = x[chosen[at / p.width] * p.width + at % p.width];
   }
 }
