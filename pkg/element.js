@@ -25,6 +25,15 @@ import { ElementView } from './element/view.js';
  * @property {boolean} provisional Whether the message is still being typed.
  */
 
+/**
+ * A session and what was sent in it. `sent` settles when all of that is answered.
+ *
+ * @typedef {{ of: IntentClassifier, session: import('./client/session.js').Session, sent: Promise<unknown> }} Typing
+ */
+
+/** What may make another field, or another form, the one that is meant. */
+const WATCHED = { childList: true, subtree: true, attributes: true, attributeFilter: ['id', 'form'] };
+
 /** A server has no elements; there the class is never made into one. */
 const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
 
@@ -37,20 +46,22 @@ export class RelayopsIntentElement extends Base {
 
   /** @type {ElementView | null} */
   #view = null;
+  /** @type {MutationObserver | null} */
+  #observer = null;
   /** @type {TextField | null} */
   #field = null;
+  /** @type {HTMLFormElement | null} */
+  #form = null;
   /** Ends the listening to the field. @type {AbortController | null} */
   #listening = null;
   /** Given by the page, which disposes of it. @type {IntentClassifier | null} */
   #given = null;
   /** Loaded by this element, which disposes of it. @type {{ loading: Promise<IntentClassifier>, abort: AbortController, failed: boolean } | null} */
   #own = null;
-  /** @type {{ of: IntentClassifier, session: import('./client/session.js').Session } | null} */
+  /** @type {Typing | null} */
   #typing = null;
   /** Counts what was asked, so that late answers are known. */
   #asked = 0;
-  /** Messages that were sent and are not answered yet. */
-  #sending = 0;
 
   /**
    * The classifier to use; set it to share one. Without one the element loads its own when somebody
@@ -70,13 +81,18 @@ export class RelayopsIntentElement extends Base {
 
   connectedCallback() {
     this.#view ??= new ElementView(this);
-    this.#listen();
+    // Frameworks put elements into the page in any order, and others in their place later.
+    this.#observer = new MutationObserver(() => this.#follow());
+    this.#observer.observe(this.getRootNode(), WATCHED);
+    this.#follow();
   }
 
   disconnectedCallback() {
+    this.#observer?.disconnect();
+    this.#observer = null;
     this.#listening?.abort();
-    this.#listening = null;
     this.#field = null;
+    this.#form = null;
     this.#view?.quiet();
     // A move within the page disconnects and connects again at once.
     queueMicrotask(() => {
@@ -85,7 +101,7 @@ export class RelayopsIntentElement extends Base {
   }
 
   attributeChangedCallback() {
-    if (this.isConnected) this.#listen();
+    if (this.#observer) this.#follow();
   }
 
   /**
@@ -97,26 +113,34 @@ export class RelayopsIntentElement extends Base {
     return this.#read(this.#field?.value ?? '', true);
   }
 
-  #listen() {
-    this.#listening?.abort();
-    this.#listening = new AbortController();
-    const { signal } = this.#listening;
-    const field = this.#find();
+  /** Listens to the field that is meant now, and to its form. */
+  #follow() {
+    const [before, field] = [this.#field, this.#find()];
+    const form = field?.form ?? null;
+    if (field === before && form === this.#form) return;
     this.#field = field;
-    if (!field) {
-      // Frameworks put elements into the page in any order.
-      const observer = new MutationObserver(() => this.#find() && this.#listen());
-      observer.observe(this.ownerDocument, { childList: true, subtree: true, attributes: true, attributeFilter: ['id'] });
-      signal.addEventListener('abort', () => observer.disconnect());
+    this.#form = form;
+    this.#listening?.abort();
+    if (field) this.#listen(field);
+    if (field === before) return;
+    if (field?.value) {
+      void this.#read(field.value, false);
       return;
     }
+    this.#clear();
+    const root = /** @type {Document | ShadowRoot} */ (this.getRootNode());
+    if (field && (this.getAttribute('load') === 'eager' || root.activeElement === field)) this.#prepare();
+  }
+
+  /** @param {TextField} field */
+  #listen(field) {
+    this.#listening = new AbortController();
+    const { signal } = this.#listening;
     field.addEventListener('input', () => void this.#read(field.value, false), { signal });
     field.addEventListener('focus', () => this.#prepare(), { signal });
-    // Not taken from whoever handles it: only listened to.
-    field.form?.addEventListener('submit', () => void this.submit(), { signal });
-    field.form?.addEventListener('reset', () => this.#clear(), { signal });
-    if (field.value) void this.#read(field.value, false);
-    else if (this.getAttribute('load') === 'eager' || this.ownerDocument.activeElement === field) this.#prepare();
+    // Not taken from whoever handles it: only listened to, before they empty the field.
+    this.#form?.addEventListener('submit', () => void this.submit(), { signal, capture: true });
+    this.#form?.addEventListener('reset', () => this.#clear(), { signal });
   }
 
   /** Loads, also after a failure: somebody comes anew. */
@@ -166,46 +190,45 @@ export class RelayopsIntentElement extends Base {
       this.#clear();
       return null;
     }
-    this.#sending += sent ? 1 : 0;
-    /** @type {import('./client/session.js').Session | null} */
-    let session = null;
+    /** @type {Typing | null} */
+    let typing = null;
     try {
-      session = this.#sessionOf(await this.#classifier());
+      typing = this.#typingOf(await this.#classifier());
       // Others came while the model was loading.
       if (asked !== this.#asked && !sent) return null;
-      const result = await (sent ? session.submit(text) : session.update(text));
-      // The field was cleared meanwhile.
-      if (asked !== this.#asked && !sent) return null;
+      const answer = sent ? submitTo(typing, text) : typing.session.update(text);
+      const result = await answer;
+      // The field was cleared meanwhile, or is another one.
+      if (!sent && (asked !== this.#asked || typing !== this.#typing)) return null;
       this.#show({ text, result, provisional: !sent }, asked === this.#asked);
       return result;
     } catch (error) {
-      this.#notRead(error, session);
+      this.#notRead(error, typing, sent);
       return null;
-    } finally {
-      this.#sending -= sent ? 1 : 0;
     }
   }
 
   /**
    * @param {unknown} error
-   * @param {import('./client/session.js').Session | null} session Nothing where the model could not be loaded: whoever loads
-   *   tells of that, once.
+   * @param {Typing | null} typing Nothing where the model could not be loaded: whoever loads tells of that, once.
+   * @param {boolean} sent
    */
-  #notRead(error, session) {
-    // Of a session that has ended, the end was told.
-    if (!session || session !== this.#typing?.session) return;
+  #notRead(error, typing, sent) {
+    const hasEnded = typing !== this.#typing;
+    // Of a session that has ended, the end was told; of a message that was sent, what became of it always is.
+    if (!typing || (hasEnded && !sent)) return;
     // The next message finds a new one.
-    if (!this.#given && error instanceof IntentError && error.code === 'worker_failed') this.#endOwn();
+    if (!hasEnded && !this.#given && error instanceof IntentError && error.code === 'worker_failed') this.#endOwn();
     this.#failed(error);
   }
 
   /** @param {IntentClassifier} classifier */
-  #sessionOf(classifier) {
+  #typingOf(classifier) {
     if (this.#typing?.of !== classifier) {
-      this.#typing?.session.close();
-      this.#typing = { of: classifier, session: classifier.session() };
+      this.#endTyping();
+      this.#typing = { of: classifier, session: classifier.session(), sent: Promise.resolve() };
     }
-    return this.#typing.session;
+    return this.#typing;
   }
 
   /**
@@ -219,8 +242,8 @@ export class RelayopsIntentElement extends Base {
 
   #clear() {
     this.#asked += 1;
-    // An update that is under way is wanted no more, and nothing of its text is to stay; what was sent is still answered.
-    if (this.#sending === 0) this.#endTyping();
+    // An update that is under way is wanted no more, and nothing of its text is to stay.
+    this.#endTyping();
     this.#view?.clear();
   }
 
@@ -236,8 +259,10 @@ export class RelayopsIntentElement extends Base {
   }
 
   #endTyping() {
-    this.#typing?.session.close();
+    const typing = this.#typing;
     this.#typing = null;
+    // What was sent is still answered: it may have to reach a person.
+    void typing?.sent.then(() => typing.session.close());
   }
 
   #endOwn() {
@@ -250,6 +275,16 @@ export class RelayopsIntentElement extends Base {
       () => {},
     );
   }
+}
+
+/**
+ * @param {Typing} typing
+ * @param {string} text
+ */
+function submitTo(typing, text) {
+  const answer = typing.session.submit(text);
+  typing.sent = Promise.allSettled([typing.sent, answer]).then(() => undefined);
+  return answer;
 }
 
 globalThis.customElements?.define('relayops-intent', RelayopsIntentElement);

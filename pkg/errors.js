@@ -32,7 +32,7 @@ export const ERROR_CODES = Object.freeze({
   checksum: 'The bytes are complete but are not the ones that were promised.',
   aborted: 'The AbortSignal of the call was triggered.',
   disposed: 'The classifier was disposed, or the session closed, before the call was answered.',
-  superseded: 'A later call of the same session came before this one was answered.',
+  superseded: 'A later call of the same session came before this update was answered.',
   worker_failed: 'The Worker could not start, or it crashed. The classifier is of no further use: load a new one.',
   no_simd: 'This browser has no WebAssembly, or none with SIMD.',
 });

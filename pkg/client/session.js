@@ -11,9 +11,11 @@ import { checkText } from './arguments.js';
 /** @typedef {import('../api.js').ProvisionalResult} ProvisionalResult */
 /** @typedef {(text: string, signal: AbortSignal) => Promise<ClassifyResult>} Ask */
 
+/** A call under way. @typedef {{ abort: AbortController, why: IntentError | null }} Call */
+
 /**
- * Made by `IntentClassifier.session()`. At most one call is under way and one waits, however fast
- * the text changes, so the answer to the latest text is never far away.
+ * Made by `IntentClassifier.session()`. Of its updates at most one is under way and one waits, however fast
+ * the text changes, so the answer to the latest text is never far away. A message that was sent is always answered.
  */
 export class Session {
   /** @type {Ask} */
@@ -22,8 +24,10 @@ export class Session {
   #decide;
   /** @type {() => void} */
   #forget;
-  /** The call whose answer is still wanted. @type {AbortController | null} */
-  #latest = null;
+  /** The update whose answer is still wanted. @type {Call | null} */
+  #update = null;
+  /** Updates and submits. @type {Set<Call>} */
+  #underWay = new Set();
   #text = '';
   #closed = false;
 
@@ -47,33 +51,33 @@ export class Session {
    *   `classify` rejects with.
    */
   async update(text) {
-    const result = await this.#run(this.#ask, text);
+    const result = await this.#run(this.#ask, text, true);
     return { ...result, provisional: true };
   }
 
   /**
-   * Takes the message as it was sent, and answers as `classify` does.
+   * Takes the message as it was sent, and answers as `classify` does, whatever comes after it.
    *
    * @param {string} [text] That of the last `update` if omitted.
    * @returns {Promise<ClassifyResult>}
-   * @throws {IntentError} As `classify`.
+   * @throws {IntentError} As `classify`; `disposed` when the session is closed first.
    */
   async submit(text = this.#text) {
     try {
-      return await this.#run(this.#decide, text);
+      return await this.#run(this.#decide, text, false);
     } finally {
       this.#forget();
     }
   }
 
   /**
-   * Ends the session. The call under way and later ones reject with `disposed`. What the model holds
+   * Ends the session. Calls under way and later ones reject with `disposed`. What the model holds
    * of the message is forgotten.
    */
   close() {
     if (this.#closed) return;
     this.#closed = true;
-    this.#latest?.abort(ended());
+    for (const call of this.#underWay) end(call, closed());
     this.#text = '';
     this.#forget();
   }
@@ -81,21 +85,34 @@ export class Session {
   /**
    * @param {Ask} ask
    * @param {string} text
+   * @param {boolean} isUpdate A later call ends updates only: a message that was sent may have to reach a person.
    */
-  async #run(ask, text) {
-    if (this.#closed) throw ended();
+  async #run(ask, text, isUpdate) {
+    if (this.#closed) throw closed();
     this.#text = checkText(text);
-    this.#latest?.abort(new IntentError('superseded', 'a later call of the session came first'));
-    const mine = new AbortController();
-    this.#latest = mine;
+    if (this.#update) end(this.#update, new IntentError('superseded', 'a later call of the session came first'));
+    /** @type {Call} */
+    const mine = { abort: new AbortController(), why: null };
+    this.#update = isUpdate ? mine : null;
+    this.#underWay.add(mine);
     try {
-      return await ask(text, mine.signal);
+      return await ask(text, mine.abort.signal);
     } catch (error) {
-      throw mine.signal.aborted ? mine.signal.reason : error;
+      throw mine.why ?? error;
     } finally {
-      if (this.#latest === mine) this.#latest = null;
+      this.#underWay.delete(mine);
+      if (this.#update === mine) this.#update = null;
     }
   }
+}
+
+/**
+ * @param {Call} call
+ * @param {IntentError} why Kept here: signals have no reasons before Chrome 98.
+ */
+function end(call, why) {
+  call.why ??= why;
+  call.abort.abort();
 }
 
 /**
@@ -113,6 +130,6 @@ export function pause(ms, signal) {
   });
 }
 
-function ended() {
+function closed() {
   return new IntentError('disposed', 'the session was closed');
 }

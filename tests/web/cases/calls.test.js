@@ -309,6 +309,32 @@ test('a session closes, refuses what is not text, and goes with its classifier',
   });
 });
 
+test('a message that was sent is answered, whatever is typed or sent after it', async () => {
+  await web.fresh(async ({ page, complaints }) => {
+    const outcomes = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const classifier = await IntentClassifier.load();
+      const typing = classifier.session();
+      const calls = [
+        typing.update('why was I char'),
+        typing.submit('why was I charged twice'),
+        typing.submit('hello there'),
+        typing.update('m'),
+        typing.update('my internet is down'),
+        typing.submit('thanks, bye'),
+      ];
+      const outcomes = await Promise.all(calls.map((call) => window.outcome(/** @type {Promise<import('/pkg/index.js').ClassifyResult>} */ (call))));
+      const closing = window.outcome(typing.submit('hello there'));
+      typing.close();
+      return [...outcomes, await closing].map(({ code, value }) => [code, value?.json ?? null]);
+    });
+    const [billing, greeting, ...others] = outcomes.filter(([code]) => code === 'fulfilled').map(([, json]) => json);
+    assert.deepEqual(outcomes.map(([code]) => code), ['superseded', 'fulfilled', 'fulfilled', 'superseded', 'superseded', 'fulfilled', 'disposed']);
+    assert.deepEqual([billing, greeting, others.length], ['{"intent": "billing"}', '{"intent": "greeting"}', 1]);
+    assert.deepEqual(complaints, []);
+  });
+});
+
 test('what was typed is forgotten when it is sent and when the session closes', async () => {
   await web.fresh(async ({ page, complaints }) => {
     const types = await page.evaluate(async () => {

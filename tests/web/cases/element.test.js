@@ -175,6 +175,116 @@ test('who empties the field hears no more of what was in it', async () => {
   );
 });
 
+test('what was sent is told, although the customer types on or sends again at once', async () => {
+  await web.fresh(
+    async ({ page, complaints }) => {
+      await page.fill('#message', 'hello there');
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.length > 0);
+      await page.evaluate(() => {
+        const [form, message] = [document.querySelector('form'), document.querySelector('textarea')];
+        const type = (/** @type {string} */ text) => {
+          if (message) message.value = text;
+          message?.dispatchEvent(new Event('input'));
+        };
+        type('why was I charged twice');
+        form?.requestSubmit();
+        type('m');
+        type('my internet is down');
+        form?.requestSubmit();
+        type('is my modem online?');
+        form?.requestSubmit();
+        type('');
+        type('t');
+        type('thanks, b');
+      });
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.at(-1)?.text === 'thanks, b');
+      const sent = (await seen(page)).filter(({ provisional }) => provisional === false);
+      assert.deepEqual(sent.map(({ text }) => text), ['why was I charged twice', 'my internet is down', 'is my modem online?']);
+      assert.deepEqual(sent.slice(0, 2).map(({ result }) => result.intent), ['billing', 'reset_device']);
+      assert.deepEqual(complaints, []);
+    },
+    { path: '/console/' },
+  );
+});
+
+test('what was sent is told although the application empties the field, and takes the element away', { timeout: 60_000 }, async () => {
+  await web.fresh(
+    async ({ page, complaints }) => {
+      const told = await page.evaluate(async () => {
+        const { IntentClassifier } = await import('/pkg/index.js');
+        const form = document.createElement('form');
+        const input = document.createElement('input');
+        input.id = 'message';
+        form.append(input);
+        document.body.append(form);
+        // It was there first.
+        form.addEventListener('submit', (event) => {
+          event.preventDefault();
+          input.value = '';
+        });
+        const element = document.createElement('relayops-intent');
+        element.setAttribute('for', 'message');
+        Object.assign(element, { classifier: await IntentClassifier.load() });
+        document.body.append(element);
+        const told = /** @type {string[]} */ ([]);
+        const wait = () => new Promise((resolve) => element.addEventListener('intent', resolve, { once: true }));
+        element.addEventListener('intent', (event) => {
+          const { text, provisional } = /** @type {CustomEvent<import('/pkg/element.js').IntentDetail>} */ (event).detail;
+          told.push(`${text}: ${provisional}`);
+        });
+        for (const last of [false, true]) {
+          input.value = last ? 'my internet is down' : 'why was I charged twice';
+          const answered = wait();
+          form.requestSubmit();
+          // The Worker is asked by then.
+          for (let turn = 0; turn < 50; turn += 1) await null;
+          if (last) element.remove();
+          await answered;
+        }
+        return told;
+      });
+      assert.deepEqual(told, ['why was I charged twice: false', 'my internet is down: false']);
+      assert.deepEqual(complaints, []);
+    },
+    { path: '/blank/' },
+  );
+});
+
+test('goes on with a field that takes the place of another, and finds one in its shadow root', async () => {
+  await web.fresh(
+    async ({ page, complaints }) => {
+      await page.evaluate(() => {
+        const root = document.body.appendChild(document.createElement('div')).attachShadow({ mode: 'open' });
+        const element = document.createElement('relayops-intent');
+        element.setAttribute('for', 'message');
+        const form = document.createElement('form');
+        root.append(form, element);
+        Object.assign(window, {
+          mount: (/** @type {string} */ tag) => {
+            const field = document.createElement(tag);
+            field.id = 'message';
+            form.replaceChildren(field);
+          },
+          // Not seen outside of the shadow root.
+          send: () => (form.addEventListener('submit', (event) => event.preventDefault(), { once: true }), form.requestSubmit()),
+        });
+      });
+      await page.evaluate(() => /** @type {any} */ (window).mount('input'));
+      await page.fill('#message', 'hello there');
+      await part(page, 'intent').filter({ hasText: 'greeting' }).waitFor();
+      await page.evaluate(() => /** @type {any} */ (window).mount('textarea'));
+      await part(page, 'answer').waitFor({ state: 'hidden' });
+      await page.fill('#message', 'why was I charged twice');
+      await part(page, 'intent').filter({ hasText: 'billing' }).waitFor();
+      await page.evaluate(() => /** @type {any} */ (window).send());
+      await page.waitForFunction(() => /** @type {any} */ (window).seen.at(-1)?.provisional === false);
+      assert.equal((await seen(page)).at(-1).text, 'why was I charged twice');
+      assert.deepEqual(complaints, []);
+    },
+    { path: '/blank/' },
+  );
+});
+
 test('after its model crashed the next message loads a new one', async () => {
   await web.fresh(
     async ({ page }) => {
