@@ -47,10 +47,15 @@ async function load(backend, model) {
  * @param {number} count Of rounds.
  */
 async function measure(model, count) {
-  const sides = [await load('cpu', model), await load('webgpu', model)];
+  /** @type {Awaited<ReturnType<typeof load>>[]} */
+  const sides = [];
   /** @type {{ answers: ClassifyResult[], times: number[] }[]} */
-  const taken = sides.map(() => ({ answers: [], times: [] }));
+  const taken = [];
   try {
+    for (const backend of /** @type {const} */ (['cpu', 'webgpu'])) {
+      sides.push(await load(backend, model));
+      taken.push({ answers: [], times: [] });
+    }
     for (let round = 0; round <= count; round += 1) {
       status.textContent = round === 0 ? 'Warming up' : `Round ${round} of ${count}`;
       for (const message of MESSAGES) {
