@@ -25,18 +25,32 @@ impl Faults {
         }
     }
 
-    pub(super) fn lost(&self, detail: impl ToString) {
-        self.note(Fault::Lost(detail.to_string()));
+    /// Notes that the device is gone, and says so.
+    pub(super) fn lost(&self, detail: impl ToString) -> IntentError {
+        let detail = detail.to_string();
+        self.note(Fault::Lost(detail.clone()));
+        IntentError::DeviceLost(detail)
     }
 
     pub(super) fn other(&self, detail: impl ToString) {
         self.note(Fault::Other(detail.to_string()));
     }
 
+    fn first(&self) -> Option<Fault> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it was, for people.
+    pub(super) fn describe(&self) -> Option<String> {
+        self.first().map(|fault| match fault {
+            Fault::Lost(detail) | Fault::Other(detail) => detail,
+            Fault::OutOfMemory(detail) => format!("out of memory: {detail}"),
+        })
+    }
+
     /// An error from the first fault on.
     pub(super) fn check(&self) -> Result<()> {
-        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Err(match first {
+        Err(match self.first() {
             None => return Ok(()),
             Some(Fault::Lost(detail)) => IntentError::DeviceLost(detail),
             Some(Fault::OutOfMemory(detail)) => {
@@ -106,7 +120,9 @@ pub(super) async fn open(room: Room) -> Result<Opened> {
         .map_err(|error| unavailable(format!("no device: {error}")))?;
     let faults = Faults::default();
     let lost = faults.clone();
-    device.set_device_lost_callback(move |reason, message| lost.lost(format!("{reason:?}: {message}")));
+    device.set_device_lost_callback(move |reason, message| {
+        lost.note(Fault::Lost(format!("{reason:?}: {message}")));
+    });
     let uncaptured = faults.clone();
     device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
         uncaptured.note(match error {

@@ -143,7 +143,7 @@ impl Gpu {
     /// opened.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        self.0.faults.check().err().map(|error| error.to_string())
+        self.0.faults.describe()
     }
 
     /// Gives back all that is on the device, whoever still holds it; to them it is lost, as when a driver crashes.

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::device::Faults;
 use super::recorder::{COUNT_BYTES, DeviceBuffer, Shared};
+use crate::Result;
 use crate::backend::{Signal, Taken};
-use crate::{IntentError, Result};
 
 /// Values on their way back.
 pub struct Reading {
@@ -51,18 +51,18 @@ impl Reading {
         let Some(staging) = &self.staging else { return Ok(Taken::Values(Vec::new())) };
         // Waits where that can be done; in a browser it does nothing, and the answer comes between two calls.
         if let Err(error) = shared.device.poll(wgpu::PollType::wait_indefinitely()) {
-            shared.faults.lost(error);
+            return Err(shared.faults.lost(error));
         }
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
         shared.faults.check()?;
         match (answer, staging.buffer()) {
             (None, _) => Ok(Taken::Later(self.signal.clone())),
             // After a device is lost, this is the one call that says so.
-            (Some(Err(error)), _) => Err(IntentError::DeviceLost(error)),
+            (Some(Err(error)), _) => Err(shared.faults.lost(error)),
             (Some(Ok(())), None) => Ok(Taken::Values(Vec::new())),
             (Some(Ok(())), Some(buffer)) => {
-                let lost = |error: wgpu::MapRangeError| IntentError::DeviceLost(error.to_string());
-                let view = buffer.get_mapped_range(..self.bytes + COUNT_BYTES).map_err(lost)?;
+                let view = buffer.get_mapped_range(..self.bytes + COUNT_BYTES);
+                let view = view.map_err(|error| shared.faults.lost(error))?;
                 let (values, count) = view.as_chunks::<4>().0.split_at(self.bytes as usize / 4);
                 let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
                 let count = count.first().map_or(0, |bytes| u32::from_le_bytes(*bytes));
@@ -79,7 +79,7 @@ impl Reading {
 /// `missing` submissions were not carried out.
 fn check_values(values: &[f32], missing: u32, faults: &Faults) -> Result<()> {
     if missing != 0 {
-        faults.other(format!("{missing} submissions were dropped"));
+        faults.other(format!("{missing} of its submissions were not carried out"));
     } else if !values.iter().all(|value| value.is_finite()) {
         faults.other("it computed what is no number");
     }

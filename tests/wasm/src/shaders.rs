@@ -5,13 +5,9 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::gpu_suite::{self, each_check};
 
-macro_rules! exports {
+macro_rules! by_name {
     ($($check:ident),* $(,)?) => {
-        /// Their names.
-        #[wasm_bindgen]
-        pub fn shader_checks() -> Vec<String> {
-            vec![$(stringify!($check).to_owned()),*]
-        }
+        const NAMES: &[&str] = &[$(stringify!($check)),*];
 
         async fn check(name: &str, gpu: &Gpu) -> bool {
             match name {
@@ -23,7 +19,13 @@ macro_rules! exports {
     };
 }
 
-each_check!(exports);
+each_check!(by_name);
+
+/// Their names.
+#[wasm_bindgen]
+pub fn shader_checks() -> Vec<String> {
+    NAMES.iter().map(|name| (*name).to_owned()).collect()
+}
 
 /// Runs a check on a device of its own, which has no more room than every device. Panics where it fails, by which the promise
 /// never settles and the window gets an error. Resolves to the adapter; to nothing where there is no such check.

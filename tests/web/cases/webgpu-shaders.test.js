@@ -37,7 +37,7 @@ before(() => assert.ok(existsSync(BUILT), `${BUILT} is missing: build it with \`
 async function run(name) {
   const module = '/shader-tests/relayops_wasm_tests.js';
   const suite = await import(module);
-  await suite.default();
+  await suite.default({ module_or_path: module.replace('.js', '_bg.wasm') });
   if (name === null) return { names: suite.shader_checks(), adapter: undefined, failed: null };
   // One that fails never resolves.
   const failure = new Promise((resolve) => addEventListener('error', ({ message }) => resolve({ names: [], adapter: undefined, failed: message })));
