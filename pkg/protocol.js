@@ -45,9 +45,9 @@ import { IntentError, describe, isErrorCode } from './errors.js';
 
 /**
  * A build of the engine that does not answer golden messages as it must, or for which the memory that the browser grants to
- * threads is too little, and how it was found out.
+ * threads is too little, and how it was found out; `noGpu` is what was wrong with the GPU that was tried before.
  *
- * @typedef {{ build: string, isCramped: boolean, why: string }} UnfitBuild
+ * @typedef {{ build: string, isCramped: boolean, noGpu?: string, why: string }} UnfitBuild
  */
 
 /**

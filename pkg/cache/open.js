@@ -97,7 +97,13 @@ function sourceOf(wanted, response, progress) {
       model.close();
     }
   }
-  return { name: wanted.url, total: wanted.files[0], exact: !wanted.announced, chunks: chunks() };
+  return {
+    name: wanted.url,
+    total: wanted.files[0],
+    exact: !wanted.announced,
+    chunks: chunks(),
+    cancel: () => void response?.body?.cancel().catch(() => {}),
+  };
 }
 
 /**

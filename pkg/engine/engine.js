@@ -7,8 +7,8 @@
 import { IntentError } from '../errors.js';
 import { toWire } from '../protocol.js';
 import { applyAdapter, openAdapter, settleAdapter } from './adapter-source.js';
-import { lostGpu, reasonOf } from './gpu.js';
-import { answer, load, loadOnCpu, loadOnGpu } from './loading.js';
+import { answer, faultOf, reasonOf, release } from './gpu.js';
+import { load, loadAgain } from './loading.js';
 import { ProgressReporter } from './progress.js';
 import { nextTurn } from './turns.js';
 
@@ -17,13 +17,16 @@ import { nextTurn } from './turns.js';
 /** @typedef {import('../api.js').LoadProgress} LoadProgress */
 /** @typedef {import('./loading.js').Loaded} Loaded */
 /** @typedef {import('./loading.js').LoadParams} LoadParams */
+/** @typedef {import('../api.js').ModelInfo} ModelInfo */
 
 export class Engine {
   /** @type {Loaded | null} */
   #loaded = null;
+  /** What a GPU has taken along for good. @type {ModelInfo | null} */
+  #gone = null;
   /** What was loaded, for when a GPU takes it along. @type {LoadParams | null} */
   #params = null;
-  /** The adapter that was set since, `null` where that was none. @type {{ files: (Uint8Array | null)[], how: { config?: string, force: boolean } } | null | undefined} */
+  /** The adapter that was set since, `null` where that was none; nothing while no GPU computes. @type {{ files: (Uint8Array | null)[], how: { config?: string, force: boolean } } | null | undefined} */
   #adapter;
   /** @type {import('./wasm.js').ThreadStarter} */
   #threads;
@@ -58,23 +61,26 @@ export class Engine {
    * @throws {IntentError} Everything is as it was then.
    */
   async setAdapter(source, how, signal, onProgress) {
-    const { exports, classifier } = this.#model();
     if (source === null) {
-      classifier.begin_removal();
-      await settleAdapter(classifier);
-      this.#adapter = null;
+      await this.#outliving(({ classifier }) => removeAdapter(classifier));
+      this.#keep(null);
       return;
     }
+    const list = this.#model().exports.adapter_files();
     const progress = new ProgressReporter(onProgress);
-    const list = exports.adapter_files();
     const adapter = await openAdapter(source, list, this.#params?.cache ? { progress } : null, signal);
     progress.start(adapter.total);
     const files = await adapter.read(progress);
     progress.end();
     // From here on it is too late for an abort.
-    await progress.step('prepare', () => applyAdapter(classifier, files, list, how));
-    this.#adapter = { files, how };
+    await progress.step('prepare', () => this.#outliving(({ classifier }) => applyAdapter(classifier, files, list, how)));
+    this.#keep({ files, how });
     onProgress({ phase: 'ready', loaded: 1, total: 1 });
+  }
+
+  /** @param {{ files: (Uint8Array | null)[], how: { config?: string, force: boolean } } | null} adapter For when a GPU takes it along. */
+  #keep(adapter) {
+    this.#adapter = this.#loaded?.gpu ? adapter : undefined;
   }
 
   /**
@@ -83,10 +89,11 @@ export class Engine {
    * @returns {Promise<ClassifyResult>}
    */
   async classify(text, options) {
-    return /** @type {ClassifyResult} */ (await this.#outliving(async ({ classifier, gpu }) => {
-      if (!gpu) return classifier.classify(text, options);
-      return answer(gpu.classifier, text, options.token_confidence ? 'score in full' : 'score', options.thresholds ?? []);
-    }));
+    if (this.#gone) return unanswered(text, this.#gone);
+    const result = await this.#outliving(async ({ classifier, gpu }) => {
+      return gpu ? answer(gpu.classifier, text, options) : classifier.classify(text, options);
+    });
+    return /** @type {ClassifyResult} */ (result);
   }
 
   /**
@@ -96,8 +103,7 @@ export class Engine {
    * @throws {IntentError} `invalid_argument` of the thresholds.
    */
   async classifyBatch(texts, thresholds) {
-    const { classifier, gpu } = this.#model();
-    if (!gpu) return classifier.classify_batch(texts, Float32Array.from(thresholds));
+    if (this.#loaded && !this.#loaded.gpu) return this.#loaded.classifier.classify_batch(texts, Float32Array.from(thresholds));
     // One by one: a device fills its rows with a single message, and each outlives the loss of the device by itself.
     /** @type {BatchOutcome[]} */
     const outcomes = [];
@@ -124,6 +130,7 @@ export class Engine {
    * @throws {IntentError} `aborted`; what was done stays for the next text.
    */
   async type(text, goal, thresholds, signal) {
+    if (this.#gone) return unanswered(text, this.#gone);
     return this.#outliving(async ({ classifier, gpu }) => {
       for (let step = classifier.begin(text, goal, Float32Array.from(thresholds)); ; step = classifier.advance()) {
         if (step.state === 'done') return step.result;
@@ -135,73 +142,66 @@ export class Engine {
   }
 
   /**
-   * Asks again where the GPU was lost meanwhile. The first time it is looked for again, then the CPU takes over. Where the
-   * weights can't be had again, the answer is what is left to say without them: `unknown`, to be escalated.
+   * Asks again where the GPU failed meanwhile. The first time one is looked for again, then the CPU takes over. Where the
+   * weights can't be had again, the outcome is what is left to say without them: of a message `unknown`, to be escalated.
    *
-   * @param {(loaded: Loaded) => Promise<ClassifyResult | null>} ask
-   * @returns {Promise<ClassifyResult | null>}
+   * @template {ClassifyResult | null | void} T
+   * @param {(loaded: Loaded) => Promise<T>} ask
+   * @returns {Promise<T>}
    */
   async #outliving(ask) {
     for (;;) {
       const loaded = this.#model();
-      const result = await ask(loaded);
-      if (!loaded.gpu || !result || !lostGpu(result) || !(await this.#recover(loaded, loaded.gpu))) return result;
+      const [outcome] = await Promise.allSettled([ask(loaded)]);
+      const fault = loaded.gpu && faultOf(loaded.gpu.device, outcome);
+      if (loaded.gpu && fault !== null && (await this.#recover(loaded.gpu, fault))) continue;
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
     }
   }
 
   /**
-   * @param {Loaded} lost
    * @param {NonNullable<Loaded['gpu']>} gpu
+   * @param {string} fault
    * @returns {Promise<boolean>} Whether there is anyone to ask again.
    */
-  async #recover(lost, { info }) {
+  async #recover({ info, device, classifier }, fault) {
     const params = /** @type {LoadParams} */ (this.#params);
+    const before = this.info();
+    this.#loaded = null;
+    release(device, [classifier]);
     if (params.stages.some(({ source }) => source.kind === 'feed')) {
-      this.#loaded = { ...lost, reason: 'the GPU was lost, and the page’s bytes with it: load the model again' };
+      this.#gone = { ...before, reason: 'the GPU was lost, and the page’s bytes with it: load the model again' };
       return false;
     }
-    const quietly = () => {};
-    let why = 'the GPU was lost twice';
-    if (info.losses === 0) {
-      try {
-        this.#loaded = await this.#adapted(await loadOnGpu(params, [], quietly, { ...info, losses: 1 }));
-        return true;
-      } catch (error) {
-        why = `the GPU was lost, and then: ${reasonOf(error)}`;
-      }
-    }
     try {
-      this.#loaded = await this.#adapted(await loadOnCpu(params, [], this.#threads, quietly, `no WebGPU: ${why}`));
+      this.#loaded = await loadAgain(params, { info, fault }, this.#threads, (loaded) => this.#adapt(loaded));
+      if (!this.#loaded.gpu) this.#adapter = undefined;
       return true;
     } catch (error) {
-      this.#loaded = { ...lost, reason: `the GPU was lost, and the model could not be loaded again: ${reasonOf(error)}` };
+      this.#gone = { ...before, reason: `the GPU was lost, and the model could not be loaded again: ${reasonOf(error)}` };
       return false;
     }
   }
 
   /**
-   * The same with the adapter that was in force.
+   * Puts the adapter in force that was.
    *
    * @param {Loaded} loaded
    */
-  async #adapted(loaded) {
-    const { classifier, exports } = loaded;
-    if (this.#adapter) {
-      await applyAdapter(classifier, this.#adapter.files, exports.adapter_files(), this.#adapter.how);
-    } else if (this.#adapter === null) {
-      classifier.begin_removal();
-      await settleAdapter(classifier);
-    }
-    return loaded;
+  async #adapt({ classifier, exports }) {
+    if (this.#adapter) await applyAdapter(classifier, this.#adapter.files, exports.adapter_files(), this.#adapter.how);
+    else if (this.#adapter === null) await removeAdapter(classifier);
   }
 
   /** Nothing of any message is held afterwards. */
   forget() {
-    this.#model().classifier.forget();
+    this.#loaded?.classifier.forget();
   }
 
-  /** @returns {import('../api.js').ModelInfo} */
+  /** @returns {ModelInfo} */
   info() {
+    if (this.#gone) return this.#gone;
     const { exports, memory, classifier, gpu, reason } = this.#model();
     return {
       ...classifier.info(),
@@ -213,7 +213,38 @@ export class Engine {
   }
 
   #model() {
+    if (this.#gone) throw new IntentError('device_lost', `${this.#gone.reason}`);
     if (!this.#loaded) throw new IntentError('unavailable', 'no model is loaded');
     return this.#loaded;
   }
+}
+
+/** @param {import('./wasm-module.d.ts').Classifier} classifier */
+async function removeAdapter(classifier) {
+  classifier.begin_removal();
+  await settleAdapter(classifier);
+}
+
+/**
+ * What is left to say of a message where a GPU has taken the model along.
+ *
+ * @param {string} text
+ * @param {ModelInfo} gone
+ * @returns {ClassifyResult}
+ * @throws {IntentError} `empty_message`
+ */
+function unanswered(text, { stage, backend, threads }) {
+  if (text.trim() === '') throw new IntentError('empty_message', 'the message is empty');
+  return {
+    intent: 'unknown',
+    json: '{"intent": "unknown"}',
+    confidence: null,
+    probabilities: null,
+    margin: null,
+    decision: { route: 'escalate', reason: 'error:device_lost' },
+    stage,
+    backend,
+    threads,
+    ms: 0,
+  };
 }

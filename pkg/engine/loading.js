@@ -5,16 +5,18 @@
  */
 
 import { applyAdapter, openAdapter } from './adapter-source.js';
-import { UNPROVEN, chooseGpu, gpuLoaders, isFaultOfGpu, isProven, openGpu, reasonOf } from './gpu.js';
+import { UNPROVEN, chooseGpu, gpuLoaders, isFaultOfGpu, isProven, openGpu, reasonOf, release, warmUp } from './gpu.js';
 import { openModel } from './model-source.js';
 import { ProgressReporter, sumOf } from './progress.js';
 import { judged, startWasm } from './wasm.js';
 
+/** @typedef {import('../api.js').GpuInfo} GpuInfo */
 /** @typedef {import('../api.js').LoadProgress} LoadProgress */
 /** @typedef {import('./chunk-feed.js').ChunkFeed} ChunkFeed */
 /** @typedef {import('./wasm-module.d.ts').Classifier} Classifier */
 /** @typedef {import('./wasm-module.d.ts').GpuClassifier} GpuClassifier */
 /** @typedef {import('../protocol.js').Calls['load']['params']} LoadParams */
+/** @typedef {import('../protocol.js').UnfitBuild} UnfitBuild */
 /** @typedef {import('./wasm.js').ThreadStarter} ThreadStarter */
 
 /**
@@ -30,13 +32,10 @@ import { judged, startWasm } from './wasm.js';
 
 /**
  * @typedef {object} OnGpu
- * @property {import('../api.js').GpuInfo} info
+ * @property {GpuInfo} info
  * @property {import('./wasm-module.d.ts').Gpu} device
  * @property {GpuClassifier} classifier The same as beside it.
  */
-
-/** Asked of a model that brings no golden answers, so that faults show while it is loaded. */
-const WARM_UP = 'my internet is down';
 
 /**
  * Loads where it was asked for; on the CPU where that can't be done.
@@ -50,15 +49,71 @@ const WARM_UP = 'my internet is down';
  */
 export async function load(params, feeds, threads, onProgress) {
   const { info, reason } = await chooseGpu(params.backend, params.stages);
-  if (info === null) return loadOnCpu(params, feeds, threads, onProgress, reason);
+  const onCpu = (/** @type {string | null} */ why) => loadOnCpu(params, feeds, threads, onProgress, why);
+  if (info === null) return onCpu(reason);
   // Builds for the CPU are found unfit after a GPU was.
-  if (params.unfit.length > 0) return loadOnCpu(params, feeds, threads, onProgress, 'no WebGPU: it was tried before, and could not be used');
+  const [found] = params.unfit;
+  if (found) return onCpu(found.noGpu ?? 'there was none at first');
   try {
     return await loadOnGpu(params, feeds, onProgress, info);
   } catch (error) {
     if (!isFaultOfGpu(error)) throw error;
     for (const feed of feeds) feed.restart();
-    return loadOnCpu(params, feeds, threads, onProgress, `no WebGPU: ${reasonOf(error)}`);
+    const noGpu = reasonOf(error);
+    return onCpu(noGpu).catch((error) => {
+      // The page starts anew, and is to be told all the same.
+      if (error?.unfit) error.unfit = { ...error.unfit, noGpu };
+      throw error;
+    });
+  }
+}
+
+/**
+ * Loads what ran on a GPU that failed: on a GPU again the first time, otherwise on the CPU.
+ *
+ * @param {LoadParams} params
+ * @param {{ info: GpuInfo, fault: string }} failed
+ * @param {ThreadStarter} threads
+ * @param {(loaded: Loaded) => Promise<void>} prepare Puts in force what was set since.
+ * @returns {Promise<Loaded>}
+ * @throws {IntentError}
+ */
+export async function loadAgain(params, { info: before, fault }, threads, prepare) {
+  const silently = () => {};
+  let why = `the GPU was lost twice: ${fault}`;
+  if (before.losses === 0) {
+    const { info, reason } = await chooseGpu(params.backend, params.stages);
+    why = `the GPU was lost (${fault}), and then: ${reason}`;
+    try {
+      if (info) return await prepared(await loadOnGpu(params, [], silently, { ...info, losses: 1 }), prepare);
+    } catch (error) {
+      why = `the GPU was lost (${fault}), and then: ${reasonOf(error)}`;
+    }
+  }
+  /** @type {UnfitBuild[]} */
+  const unfit = [...params.unfit];
+  for (;;) {
+    try {
+      return await prepared(await loadOnCpu({ ...params, unfit }, [], threads, silently, why), prepare);
+    } catch (error) {
+      const found = /** @type {{ unfit?: Omit<UnfitBuild, 'why'> }} */ (error ?? {}).unfit;
+      if (!found) throw error;
+      unfit.push({ ...found, why: reasonOf(error) });
+    }
+  }
+}
+
+/**
+ * @param {Loaded} loaded
+ * @param {(loaded: Loaded) => Promise<void>} prepare
+ */
+async function prepared(loaded, prepare) {
+  try {
+    await prepare(loaded);
+    return loaded;
+  } catch (error) {
+    if (loaded.gpu) release(loaded.gpu.device, [loaded.gpu.classifier]);
+    throw error;
   }
 }
 
@@ -67,11 +122,11 @@ export async function load(params, feeds, threads, onProgress) {
  * @param {ChunkFeed[]} feeds
  * @param {ThreadStarter} threads
  * @param {(progress: LoadProgress) => void} onProgress
- * @param {string | null} why The CPU.
+ * @param {string | null} noGpu Why no GPU computes, where one might.
  * @returns {Promise<Loaded>}
  * @throws {IntentError}
  */
-export async function loadOnCpu(params, feeds, threads, onProgress, why) {
+async function loadOnCpu(params, feeds, threads, onProgress, noGpu) {
   const progress = new ProgressReporter(onProgress);
   const start = async () => {
     const wasm = await progress.step('wasm', () => startWasm(params, threads));
@@ -87,75 +142,92 @@ export async function loadOnCpu(params, feeds, threads, onProgress, why) {
   };
   const { started, classifier } = await fill(params, feeds, progress, start);
   const { exports, memory, reason } = started.wasm;
-  return { exports, memory, classifier, gpu: null, reason: [why, reason].filter((part) => part !== null).join('; ') || null };
+  const reasons = [noGpu === null ? null : `no WebGPU: ${noGpu}`, reason].filter((part) => part !== null);
+  return { exports, memory, classifier, gpu: null, reason: reasons.join('; ') || null };
 }
 
 /**
  * @param {LoadParams} params
  * @param {ChunkFeed[]} feeds
  * @param {(progress: LoadProgress) => void} onProgress
- * @param {import('../api.js').GpuInfo} info
+ * @param {GpuInfo} info
  * @returns {Promise<Loaded>}
  * @throws {IntentError}
  */
-export async function loadOnGpu(params, feeds, onProgress, info) {
+async function loadOnGpu(params, feeds, onProgress, info) {
   const progress = new ProgressReporter(onProgress);
-  const start = async () => {
-    const gpu = await openGpu(progress);
+  // Before anything is asked for: where it does not start, the CPU asks.
+  const gpu = await openGpu(progress);
+  const { exports, memory, device } = gpu;
+  /** @type {Classifier[]} */
+  const built = [];
+  /** @type {Started} */
+  const engine = {
+    exports,
+    loaders: gpuLoaders(gpu),
     // Whatever it does wrong, the CPU comes next.
-    return { gpu, exports: gpu.exports, loaders: gpuLoaders(gpu), judge: (/** @type {() => Promise<Classifier>} */ work) => work() };
+    judge: (work) => work(),
+    check: (stage) => warmUp(/** @type {GpuClassifier} */ (stage)),
   };
-  const { started, classifier } = await fill(params, feeds, progress, start);
-  const { exports, memory, device } = started.gpu;
-  const onGpu = { info, device, classifier: /** @type {GpuClassifier} */ (classifier) };
-  const result = await answer(onGpu.classifier, WARM_UP, 'score', []);
-  const failed = /^error:(.*)/.exec(result?.decision.reason ?? '');
-  if (failed) throw new Error(`the first message failed with ${failed[1]}`);
-  const reason = params.stages.every(isProven) ? null : `WebGPU runs, but ${UNPROVEN}`;
-  return { exports, memory, classifier, gpu: onGpu, reason };
+  try {
+    const { classifier } = await fill(params, feeds, progress, async () => engine);
+    built.push(classifier);
+    const fault = device.fault();
+    if (fault !== undefined) throw new Error(fault);
+    const onGpu = { info, device, classifier: /** @type {GpuClassifier} */ (classifier) };
+    const reason = params.stages.every(isProven) ? null : `WebGPU runs, but ${UNPROVEN}`;
+    return { exports, memory, classifier, gpu: onGpu, reason };
+  } catch (error) {
+    progress.silence();
+    release(device, built);
+    throw error;
+  }
 }
 
 /**
- * Classifies in steps, waiting for the device.
+ * What is started to hold models.
  *
- * @param {GpuClassifier} classifier
- * @param {string} text
- * @param {'score' | 'score in full'} goal
- * @param {number[]} thresholds
+ * @typedef {object} Started
+ * @property {import('./wasm-module.d.ts').WasmModule} exports
+ * @property {import('./model-source.js').Loaders} loaders
+ * @property {(work: () => Promise<Classifier>) => Promise<Classifier>} judge Says of an error whose it is.
+ * @property {(stage: Classifier) => Promise<void>} [check] Whether a stage can answer.
  */
-export async function answer(classifier, text, goal, thresholds) {
-  let step = classifier.begin(text, goal, Float32Array.from(thresholds));
-  while (step.state === 'running' || step.state === 'waiting') {
-    if (step.state === 'waiting') await classifier.answered();
-    step = classifier.advance();
-  }
-  classifier.forget();
-  return step.state === 'done' ? step.result : null;
-}
 
 /**
  * Starts an engine, fills it with the bytes of all stages, and builds the models.
  *
- * @template {{
- *   exports: import('./wasm-module.d.ts').WasmModule,
- *   loaders: import('./model-source.js').Loaders,
- *   judge: (work: () => Promise<Classifier>) => Promise<Classifier>,
- * }} Started
+ * @template {Started} T
  * @param {LoadParams} params
  * @param {ChunkFeed[]} feeds
  * @param {ProgressReporter} progress
- * @param {() => Promise<Started>} start
- * @returns {Promise<{ started: Started, classifier: Classifier }>}
+ * @param {() => Promise<T>} start
+ * @returns {Promise<{ started: T, classifier: Classifier }>}
  */
 async function fill({ stages, cache }, feeds, progress, start) {
   const caching = cache ? { progress } : null;
   // The first bytes are on their way while the module compiles.
-  const [started, ...opened] = await Promise.all([
-    start(),
-    ...stages.map(({ source, config }, index) => openModel(source, feeds[index], config, caching)),
-  ]);
-  const { exports, loaders, judge } = started;
-  const models = opened.map((model) => model.start(loaders));
+  const opening = stages.map(({ source, config }, index) => openModel(source, feeds[index], config, caching));
+  try {
+    const [started, ...opened] = await Promise.all([start(), ...opening]);
+    const models = opened.map((model) => model.start(started.loaders));
+    return { started, classifier: await receive(stages, models, started, progress, caching) };
+  } catch (error) {
+    // Whoever comes next asks for them again.
+    for (const model of opening) model.then(({ cancel }) => cancel(), () => {});
+    throw error;
+  }
+}
+
+/**
+ * @param {import('../protocol.js').StageSource[]} stages
+ * @param {import('./model-source.js').StartedModel[]} models
+ * @param {Started} engine
+ * @param {ProgressReporter} progress
+ * @param {import('./model-source.js').Caching | null} caching
+ * @returns {Promise<Classifier>}
+ */
+async function receive(stages, models, { exports, judge, check }, progress, caching) {
   const list = exports.adapter_files();
   const adapters = await Promise.all(stages.map(({ adapter }) => adapter && openAdapter(adapter, list, caching)));
   progress.start(sumOf([...adapters, ...models].map((part) => (part ? part.total : 0))));
@@ -166,18 +238,23 @@ async function fill({ stages, cache }, feeds, progress, start) {
   const build = async () => {
     /** @type {Classifier[]} */
     const ready = [];
-    for (const [index, model] of models.entries()) {
-      const classifier = await model.finish();
-      const adapter = files[index];
-      if (adapter) await applyAdapter(classifier, adapter, list, { force: false });
-      ready.push(classifier);
+    try {
+      for (const [index, model] of models.entries()) {
+        const classifier = await model.finish();
+        ready.push(classifier);
+        const adapter = files[index];
+        if (adapter) await applyAdapter(classifier, adapter, list, { force: false });
+        await check?.(classifier);
+      }
+    } catch (error) {
+      for (const classifier of ready) classifier.free();
+      throw error;
     }
     return ready.reduce((cascade, later) => cascade.followed_by(later));
   };
-  const classifier = await judge(async () => {
+  return judge(async () => {
     for (const model of models) await model.receive(progress);
     progress.end();
     return progress.step('prepare', build);
   });
-  return { started, classifier };
 }

@@ -27,6 +27,7 @@ export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
  *
  * @typedef {object} OpenedModel
  * @property {(engine: Loaders) => StartedModel} start
+ * @property {() => void} cancel Ends transfers of which nothing was read.
  */
 
 /**
@@ -62,21 +63,32 @@ export async function openModel(source, feed, config, caching) {
     const { CachedModel, openManifest } = await import('../cache/open.js');
     const manifest = await openManifest(source.manifest, MAX_MANIFEST_BYTES);
     const open = (/** @type {Wanted} */ wanted) => CachedModel.open(wanted, caching.progress);
-    return { start: (engine) => startPack(source, manifest, {}, engine, open) };
+    return { start: (engine) => startPack(source, manifest, {}, engine, open), cancel: () => {} };
   }
   if (caching && source.kind === 'url') {
     const { openFile } = await import('../cache/open.js');
-    const file = await openFile(source.url, caching.progress);
-    return { start: (engine) => startFile(file, config, engine) };
+    return openedFile(await openFile(source.url, caching.progress), config);
   }
-  if (source.kind !== 'pack') {
-    const file = await openSource(source, feed);
-    return { start: (engine) => startFile(file, config, engine) };
-  }
+  if (source.kind !== 'pack') return openedFile(await openSource(source, feed), config);
   // At once, because their addresses are known before the manifest is read.
-  const early = Object.entries(source.files).map(([path, url]) => [path, settled(openUrl(url))]);
-  const manifest = await fetchBytes(source.manifest, MAX_MANIFEST_BYTES);
-  return { start: (engine) => startPack(source, manifest, Object.fromEntries(early), engine) };
+  const early = Object.fromEntries(Object.entries(source.files).map(([path, url]) => [path, settled(openUrl(url))]));
+  const cancel = () => Object.values(early).forEach((file) => void file.then((opened) => opened.cancel?.(), () => {}));
+  try {
+    const manifest = await fetchBytes(source.manifest, MAX_MANIFEST_BYTES);
+    return { start: (engine) => startPack(source, manifest, early, engine), cancel };
+  } catch (error) {
+    cancel();
+    throw error;
+  }
+}
+
+/**
+ * @param {ByteSource} file
+ * @param {string | undefined} config
+ * @returns {OpenedModel}
+ */
+function openedFile(file, config) {
+  return { start: (engine) => startFile(file, config, engine), cancel: () => file.cancel?.() };
 }
 
 /**

@@ -84,6 +84,11 @@ export class ProgressReporter {
     if (this.#cache) this.#cache = { ...this.#cache, bytes: this.#cache.bytes + bytes };
   }
 
+  /** Says nothing any more, whoever still reports. */
+  silence() {
+    this.#emit = () => {};
+  }
+
   /** All bytes are there. */
   end() {
     this.#total = this.#loaded;

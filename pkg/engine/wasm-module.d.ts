@@ -43,8 +43,11 @@ export interface Classifier {
   classify(text: string, options?: EngineOptions): ClassifyResult;
   /** Several messages that share what they cost, in their order. */
   classify_batch(texts: string[], thresholds: Float32Array): BatchOutcome[];
-  /** Begins a message, ending what was under way: make ready what scoring it takes, or score it, with `token_confidence` or without. */
-  begin(text: string, goal: 'hold' | 'score' | 'score in full', thresholds: Float32Array): Step;
+  /**
+   * Begins a message, ending what was under way: make ready what scoring it takes, or score it, with `token_confidence` (`in
+   * full`) or without; `at once` where nobody types.
+   */
+  begin(text: string, goal: 'hold' | 'score' | 'score in full' | 'score at once' | 'score in full at once', thresholds: Float32Array): Step;
   /** The next few milliseconds of it. */
   advance(): Step;
   /** Forgets what was held of messages. */
@@ -93,8 +96,11 @@ export interface Gpu {
   compile(index: number): void;
   model_loader(fileName: string, totalBytes?: number, configJson?: string): ModelLoader;
   pack_loader(manifest: Uint8Array): PackLoader;
-  /** Makes the device unusable, for tests. */
-  lose(): void;
+  /** What went wrong first, if anything did: nothing can be read of the device any more then. */
+  fault(): string | undefined;
+  /** Gives back all that is on the device, whoever still holds it. */
+  destroy(): void;
+  free(): void;
 }
 
 /** What the build with WebGPU has besides. */

@@ -1,95 +1,24 @@
 /** The WebGPU backend in a Worker, on a GPU in software, against the CPU; and everything that sends it back to the CPU. */
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before } from 'node:test';
-import { TEXTS, distance, makeAdapters, native, offer } from '../lib/adapters.js';
+import { distance, makeAdapters, offer } from '../lib/adapters.js';
 import { change } from '../lib/change.js';
-import { ROOT, binary } from '../lib/paths.js';
 import { gpuTest as test } from '../lib/gpu-test.js';
+import { miscomputing } from '../lib/miscomputing.js';
 import { suite } from '../lib/suite.js';
+import { LOSE, MESSAGES, TOLERANCE, TRAINED_TOLERANCE, ask, makePack, servePack, withFaults } from '../lib/webgpu.js';
 
-/** @typedef {import('../lib/browser.js').BrowserContext} BrowserContext */
-/** @typedef {import('../lib/browser.js').Page} Page */
-/** @typedef {import('/pkg/index.js').LoadOptions} LoadOptions */
-/** @typedef {Pick<LoadOptions, 'backend'> & { pack?: string, adapter?: string }} Options */
+/** @typedef {import('../lib/webgpu.js').Options} Options */
 
 const web = suite({ gpu: true });
 const without = suite();
 
-/** @type {string[]} */
-const MESSAGES = JSON.parse(readFileSync(join(ROOT, 'tests/fixtures/messages20.json'), 'utf8'));
-/** Of a probability: the CPU rounds activations to 8 bits, which random weights amplify. */
-const TOLERANCE = 0.1;
-/** The same for trained weights. */
-const TRAINED_TOLERANCE = 0.03;
 /** The reason where a model has no golden answers. */
 const UNCHECKED = 'WebGPU runs, but nothing checks its answers: a pack brings golden answers, and an adapter with intent.json; a model file has none';
-/** Asked to have the device taken away, where `withLosses` is in force. */
-const LOSE = 'lose the device now';
 
-before(() => {
-  const { folder, tiny } = web.models();
-  const origin = join(folder, 'origin.json');
-  writeFileSync(origin, JSON.stringify({ base: 'tiny', sha256: '0'.repeat(64), licence: 'MIT', notices: '' }));
-  const args = ['pack', '--base', tiny, '--out', join(folder, 'tiny-pack'), '--name', 'tiny', '--origin', origin, '--quant', 'q4_k,embedding=q8_0'];
-  execFileSync(binary(), args, { stdio: ['ignore', 'ignore', 'inherit'] });
-});
-
-/**
- * Serves the pack's files, its manifest changed where asked.
- *
- * @param {BrowserContext} context
- * @param {(manifest: any) => void} [edit]
- */
-async function servePack(context, edit = () => {}) {
-  await context.route('**/tiny-pack/*', async (route) => {
-    const name = new URL(route.request().url()).pathname.split('/').at(-1) ?? '';
-    const body = readFileSync(join(web.models().folder, 'tiny-pack', name));
-    if (name !== 'pack.json') return route.fulfill({ status: 200, body });
-    const manifest = JSON.parse(body.toString('utf8'));
-    edit(manifest);
-    return route.fulfill({ status: 200, body: JSON.stringify(manifest) });
-  });
-}
-
-/**
- * Lets a message take the device away while it is under way; asked again, it does not.
- *
- * @param {BrowserContext} context
- * @param {...string} more Changes of the same file.
- */
-async function withLosses(context, ...more) {
-  const begin = 'let step = classifier.begin(text';
-  await change(context, '**/pkg/engine/loading.js', begin, `if (text === '${LOSE}' && (globalThis.isLost = !globalThis.isLost)) globalThis.device.lose();\n  ${begin}`, ...more);
-  await change(context, '**/pkg/engine/gpu.js', 'const device = await exports.Gpu.open();', 'const device = (globalThis.device = await exports.Gpu.open());');
-}
-
-/**
- * Loads a model in the page, asks it some messages, and tells what ran.
- *
- * @param {Page} page
- * @param {Options} options
- * @param {string[]} [messages]
- */
-function ask(page, options, messages = MESSAGES) {
-  return page.evaluate(
-    async ({ options, messages }) => {
-      const { IntentClassifier } = await import('/pkg/index.js');
-      /** @type {Set<string>} */
-      const phases = new Set();
-      const classifier = await IntentClassifier.load({ ...options, onProgress: ({ phase }) => phases.add(phase) });
-      const results = [];
-      for (const message of messages) results.push(await classifier.classify(message));
-      const info = await classifier.info();
-      classifier.dispose();
-      return { results, info, phases: [...phases] };
-    },
-    { options, messages },
-  );
-}
+before(() => makePack(web.models()));
 
 test('compact answers on the GPU as on the CPU, and says where', async () => {
   await web.withPage(async ({ page, complaints }) => {
@@ -146,7 +75,7 @@ test('Qwen2 answers on the GPU as on the CPU: a file, a pack, with token confide
       assert.ok(distance(full.probabilities, plain.probabilities) < 1e-5);
       assert.deepEqual(complaints, []);
     },
-    (context) => servePack(context),
+    (context) => servePack(context, web.models()),
   );
 });
 
@@ -162,7 +91,7 @@ test('where there is no adapter, or only one in software, the CPU computes', asy
       assert.match(info.backend, /^cpu-/);
       assert.match(info.reason ?? '', /^no WebGPU: its adapter is in software/);
     },
-    (context) => servePack(context),
+    (context) => servePack(context, web.models()),
   );
 });
 
@@ -196,7 +125,7 @@ for (const [name, fault, reason] of FAULTS) {
         assert.notEqual(results[0].confidence, null);
       },
       async (context) => {
-        await servePack(context);
+        await servePack(context, web.models());
         await change(context, '**/pkg/worker.js', 'const engine = new Engine(', `${fault}\nconst engine = new Engine(`);
       },
     );
@@ -224,58 +153,10 @@ test('auto takes a GPU in hardware for what has golden answers', async () => {
       }
     },
     async (context) => {
-      await servePack(context);
+      await servePack(context, web.models());
       await offer(context, folders);
       // As if the software were hardware.
       await change(context, '**/pkg/engine/gpu.js', '(isFallbackAdapter ?? adapter.isFallbackAdapter) === true', 'false');
-    },
-  );
-});
-
-test('adapters swap on the GPU, prove themselves there and survive the loss of the device', async () => {
-  const { folder, tiny } = web.models();
-  const folders = makeAdapters(join(folder, 'adapters'), tiny);
-  const expected = { none: native(tiny, null, TEXTS), first: native(tiny, folders.first, TEXTS) };
-  await web.withPage(
-    async ({ page, complaints }) => {
-      const { rounds, untrue, backend } = await page.evaluate(
-        async ({ texts, lose }) => {
-          const { IntentClassifier } = await import('/pkg/index.js');
-          const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', adapter: '/adapters/first/', backend: 'webgpu' });
-          /** @type {import('/pkg/index.js').ClassifyResult[][]} */
-          const rounds = [];
-          const ask = async () => {
-            const results = [];
-            for (const text of texts) results.push(await classifier.classify(text));
-            rounds.push(results);
-          };
-          await ask();
-          await classifier.setAdapter(null);
-          await ask();
-          await classifier.setAdapter('/adapters/first/');
-          const untrue = await window.outcome(classifier.setAdapter('/adapters/untrue/'));
-          await ask();
-          await classifier.classify(lose);
-          await ask();
-          const { backend } = await classifier.info();
-          classifier.dispose();
-          return { rounds, untrue, backend };
-        },
-        { texts: TEXTS, lose: LOSE },
-      );
-      assert.deepEqual([backend, untrue.code], ['webgpu', 'golden_mismatch']);
-      for (const [round, results] of rounds.entries()) {
-        const wanted = round === 1 ? expected.none : expected.first;
-        for (const [index, { probabilities }] of results.entries()) {
-          const off = distance(probabilities, wanted[index].probabilities);
-          assert.ok(off <= TOLERANCE, `round ${round}: ${TEXTS[index]}: off by ${off}`);
-        }
-      }
-      assert.deepEqual(complaints, []);
-    },
-    async (context) => {
-      await offer(context, folders);
-      await withLosses(context);
     },
   );
 });
@@ -291,48 +172,12 @@ test('a GPU that does not answer as the pack says is refused', async () => {
       assert.match(results[0].backend, /^cpu-/);
       assert.ok(phases.includes('gpu'));
     },
-    (context) => servePack(context, (manifest) => Object.assign(manifest.golden, { tolerance_other_order: 1e-9 })),
+    (context) => servePack(context, web.models(), (manifest) => Object.assign(manifest.golden, { tolerance_other_order: 1e-9 })),
   );
 });
 
-test('a lost device is found again once, then the CPU takes over; no message is lost', async () => {
-  await web.withPage(async ({ page, complaints }) => {
-    const { answers, infos } = await page.evaluate(async (lose) => {
-      const { IntentClassifier } = await import('/pkg/index.js');
-      const classifier = await IntentClassifier.load({ pack: '/models/tiny.gguf', backend: 'webgpu' });
-      /** @type {{ answers: import('/pkg/index.js').ClassifyResult[], infos: import('/pkg/index.js').ModelInfo[] }} */
-      const { answers, infos } = { answers: [], infos: [] };
-      for (const text of [lose, 'my internet is down', lose, 'my internet is down']) {
-        answers.push(await classifier.classify(text));
-        infos.push(await classifier.info());
-      }
-      classifier.dispose();
-      return { answers, infos };
-    }, LOSE);
-    assert.deepEqual(answers.map(({ confidence }) => confidence !== null), [true, true, true, true]);
-    assert.deepEqual(answers.slice(0, 2).map(({ backend }) => backend), ['webgpu', 'webgpu'], infos[0].reason ?? '');
-    assert.deepEqual(infos.slice(0, 2).map(({ gpu }) => gpu?.losses), [1, 1]);
-    for (const { backend } of answers.slice(2)) assert.match(backend, /^cpu-/);
-    assert.match(infos[3].reason ?? '', /^no WebGPU: the GPU was lost twice/);
-    assert.deepEqual(complaints, []);
-  }, (context) => withLosses(context));
-});
-
-test('a device that is lost with the page’s own bytes has messages escalate', async () => {
-  await web.withPage(async ({ page }) => {
-    const { answer, info } = await page.evaluate(async (lose) => {
-      const { IntentClassifier } = await import('/pkg/index.js');
-      const bytes = await (await fetch('/models/tiny.gguf')).arrayBuffer();
-      const classifier = await IntentClassifier.load({ pack: bytes, backend: 'webgpu' });
-      const answer = await classifier.classify(lose);
-      const info = await classifier.info();
-      classifier.dispose();
-      return { answer, info };
-    }, LOSE);
-    assert.deepEqual([answer.intent, answer.decision], ['unknown', { route: 'escalate', reason: 'error:device_lost' }]);
-    assert.match(info.reason ?? '', /^the GPU was lost/);
-  }, (context) => withLosses(context));
-});
+/** Of pkg/engine/gpu.js: the first message that a model is asked takes the device away. */
+const LOST_AT_FIRST = ["const WARM_UP = 'my internet is down'", `const WARM_UP = '${LOSE}'`];
 
 test('bytes of the page that a GPU refuses are read again for the CPU', async () => {
   await web.withPage(
@@ -349,7 +194,63 @@ test('bytes of the page that a GPU refuses are read again for the CPU', async ()
       assert.match(info.reason ?? '', /^no WebGPU: the first message failed with device_lost/);
       assert.notEqual(answer.confidence, null);
     },
-    (context) => withLosses(context, "const WARM_UP = 'my internet is down'", `const WARM_UP = '${LOSE}'`),
+    (context) => withFaults(context, { more: LOST_AT_FIRST }),
+  );
+});
+
+test('every stage of a cascade has answered before it is ready', async () => {
+  const options = /** @type {const} */ ({ backend: 'webgpu', cascade: { pack: '/models/tiny.gguf' } });
+  /** @type {[string[], RegExp, RegExp][]} */
+  const cases = [
+    [[], /^webgpu$/, /^WebGPU runs/],
+    // Compact has answered by then.
+    [["const [code] = codesOf(", "if ((globalThis.stages = (globalThis.stages ?? 0) + 1) === 2) globalThis.device.destroy();\n  const [code] = codesOf("], /^cpu-/, /^no WebGPU: the first message failed with device_lost/],
+  ];
+  for (const [changes, backend, reason] of cases) {
+    await web.withPage(
+      async ({ page }) => {
+        const { info, results } = await ask(page, options, ['my internet is down']);
+        assert.match(info.backend, backend);
+        assert.match(info.reason ?? '', reason);
+        assert.deepEqual(info.stages?.map(({ backend }) => backend), [info.backend, info.backend]);
+        assert.notEqual(results[0].confidence, null);
+      },
+      (context) => withFaults(context, { more: changes }),
+    );
+  }
+});
+
+test('a host without the build for GPUs leaves the work to the CPU, and says so', async () => {
+  await web.withPage(
+    async ({ page, requests }) => {
+      for (const pack of ['/tiny-pack/', '/models/tiny.gguf']) {
+        const before = requests.length;
+        const { info, results } = await ask(page, { pack, backend: 'webgpu' }, ['my internet is down']);
+        assert.match(info.backend, /^cpu-/);
+        assert.match(info.reason ?? '', /^no WebGPU: its build did not start: .*webgpu/);
+        assert.notEqual(results[0].confidence, null);
+        // For the CPU alone.
+        assert.equal(requests.slice(before).filter((url) => url.endsWith('.gguf')).length, 1);
+      }
+    },
+    async (context) => {
+      await servePack(context, web.models());
+      await context.route('**/pkg/wasm/webgpu/**', (route) => route.fulfill({ status: 404 }));
+    },
+  );
+});
+
+test('what was wrong with a GPU is still said when a build for the CPU is wrong too', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      const { info } = await ask(page, { pack: '/tiny-pack/', backend: 'webgpu', threads: 1 }, []);
+      assert.match(info.reason ?? '', /^no WebGPU: pack tiny: webgpu does not answer as it must: a log-probability off by .*; the build relaxed-simd computes wrongly here/);
+      assert.equal(info.backend, 'cpu-simd128');
+    },
+    async (context) => {
+      await servePack(context, web.models(), (manifest) => Object.assign(manifest.golden, { tolerance_other_order: 1e-9 }));
+      await miscomputing(['relaxed-simd'])(context);
+    },
   );
 });
 

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { FILES, makeAdapters } from '../lib/adapters.js';
 import { noWorkers } from '../lib/browser.js';
+import { miscomputing } from '../lib/miscomputing.js';
 import { site } from '../lib/site.js';
 
-/** @typedef {import('../lib/browser.js').BrowserContext} BrowserContext */
 /** @typedef {import('../lib/browser.js').Page} Page */
 
 const web = site();
@@ -16,32 +16,6 @@ const web = site();
 const RELAXED = ['relaxed-simd-threads', 'relaxed-simd'];
 const ALL = [...RELAXED, 'simd128-threads', 'simd128'];
 const TEXTS = ['my internet is down', 'why was I charged twice?', 'hello there'];
-
-/** `i32x4.dot_i16x8_s` and `i32x4.mul`: of the same types, with other results. */
-const [DOT, MULTIPLY] = [Buffer.of(0xfd, 0xba, 0x01), Buffer.of(0xfd, 0xb5, 0x01)];
-
-/**
- * A browser in which these builds execute one instruction as if it were another.
- *
- * @param {string[]} builds
- */
-function miscomputing(builds) {
-  return async (/** @type {BrowserContext} */ context) => {
-    for (const build of builds) {
-      await context.route(`**/pkg/wasm/${build}/*.wasm`, async (route) => {
-        const response = await route.fetch();
-        const body = await response.body();
-        let changed = 0;
-        for (let at = body.indexOf(DOT); at >= 0; at = body.indexOf(DOT, at + DOT.length)) {
-          MULTIPLY.copy(body, at);
-          changed += 1;
-        }
-        assert.ok(changed > 0, `${build} has the instruction`);
-        await route.fulfill({ response, body });
-      });
-    }
-  };
-}
 
 /**
  * @param {Page} page
