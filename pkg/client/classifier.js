@@ -113,8 +113,10 @@ export class IntentClassifier {
   #thresholds;
   /** Where escalations go; `null` while that is off. @type {Outbox | null} */
   #outbox = null;
-  /** Outboxes that send no more. @type {Outbox[]} */
+  /** Outboxes of former settings. @type {Outbox[]} */
   #retired = [];
+  /** Settles when all that waited was taken back. @type {Promise<unknown>} */
+  #withdrawing = Promise.resolve();
   /** Ends the erasing of what earlier visits left behind; `null` before escalation was off. @type {AbortController | null} */
   #erasing = null;
   /** Counts settings of escalation: the last one holds, however long an earlier one takes to open. */
@@ -332,9 +334,9 @@ export class IntentClassifier {
   }
 
   /**
-   * Says where messages go from now on that the gate does not leave to the device. With `'off'`
-   * nothing is sent any more, neither what is under way nor what was queued before, by no page of the origin;
-   * it resolves when the others can know.
+   * Says where messages go that the gate does not leave to the device. Another address, or other settings of the same,
+   * hold when it resolves; until then the former do. `'off'` holds at once: nothing is sent any more, neither what is
+   * under way nor what was queued before, by no page of the origin; it resolves when the others can know.
    *
    * @param {'off' | import('../outbox/types.js').EscalationOptions} escalation
    * @returns {Promise<void>}
@@ -343,34 +345,48 @@ export class IntentClassifier {
   async setEscalation(escalation) {
     const settings = checkEscalation(escalation);
     const turn = (this.#settings += 1);
-    const before = this.#outbox;
-    this.#outbox = null;
-    before?.stopSending();
-    if (before) this.#retired.push(before);
     if (!settings) {
+      this.#retire(null);
       this.#eraseInTime();
-      // A database that is gone holds nothing that could be sent.
-      await before?.withdraw().catch(() => undefined);
+      // Those of former settings too: they may still be storing something. A database that is gone holds nothing that
+      // could be sent.
+      this.#withdrawing = Promise.allSettled(this.#retired.map((outbox) => outbox.withdraw()));
+      await this.#withdrawing;
       return;
     }
+    // Or what escalates from now on would be taken back too.
+    await this.#withdrawing;
     const outbox = await Outbox.open(settings);
     if (turn === this.#settings && !this.#disposed) {
-      this.#outbox = outbox;
+      // What escalated meanwhile was taken by the one before. What it holds in memory nobody else can send.
+      const before = this.#retire(outbox);
+      if (before?.durable) before.stopSending();
       return;
     }
     outbox.close();
     if (this.#disposed) throw new IntentError('disposed', 'the classifier was disposed');
   }
 
+  /**
+   * @param {Outbox | null} next
+   * @returns {Outbox | null} The one before, which is kept until the end: it may still store something.
+   */
+  #retire(next) {
+    const before = this.#outbox;
+    if (before) this.#retired.push(before);
+    this.#outbox = next;
+    return before;
+  }
+
   #eraseInTime() {
     if (this.#erasing || this.#disposed) return;
     this.#erasing = new AbortController();
-    void eraseInTime(this.#erasing.signal);
+    eraseInTime(this.#erasing.signal);
   }
 
   /**
    * Ends the Worker and frees the model. Pending and later calls reject with `disposed`. Messages
-   * in the outbox are sent when a classifier is loaded for the same address again.
+   * in the outbox, also those that are still being stored, are sent when a classifier is loaded for the same address again.
    */
   dispose() {
     this.#disposed = true;

@@ -8,7 +8,7 @@
 import { bodyOf } from './body.js';
 import { checkEscalation } from './options.js';
 import { MAX_RETRY_AFTER_MS, eitherOf, send } from './send.js';
-import { openStore } from './store.js';
+import { CHANNEL, eraseInTime, expired, openStore } from './store.js';
 import { IntentError } from '../errors.js';
 
 /** @typedef {import('../api.js').ClassifyResult} ClassifyResult */
@@ -21,9 +21,6 @@ import { IntentError } from '../errors.js';
 
 /** Most messages that wait for one address. */
 const MAX_QUEUED = 1_000;
-
-/** Name of the channel by which pages of one origin tell each other, and of their locks. */
-const CHANNEL = 'relayops-intent-outbox';
 
 /** Longest that a timer may be set for, in milliseconds; then it looks again. */
 const MAX_TIMER_MS = 60 * 60_000;
@@ -40,8 +37,12 @@ export class Outbox extends EventTarget {
   #store;
   /** @type {BroadcastChannel | null} */
   #channel;
+  /** Nothing is sent from here any more, be it by this page only or by all. */
   #stop = new AbortController();
+  /** Settles when all that waited was taken back: escalation is off. @type {Promise<void> | null} */
+  #withdrawing = null;
   #closed = false;
+  #erasing = new AbortController();
   /** What is under way. @type {{ key: string, end: AbortController } | null} */
   #sending = null;
   /** Messages being redacted and stored. @type {Set<Promise<void>>} */
@@ -66,6 +67,7 @@ export class Outbox extends EventTarget {
     this.#channel = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel(CHANNEL);
     this.#channel?.addEventListener('message', (event) => void this.#onOther(event.data));
     globalThis.addEventListener?.('online', this.#onOnline);
+    eraseInTime(this.#erasing.signal);
     this.#pump();
   }
 
@@ -98,8 +100,10 @@ export class Outbox extends EventTarget {
    * @param {string} text As the customer wrote it; redacted before anything else.
    * @param {ClassifyResult} result
    * @returns {string} The key of its item.
+   * @throws {IntentError} `disposed` after {@link close}
    */
   enqueue(text, result) {
+    if (this.#closed) throw new IntentError('disposed', 'the outbox was closed');
     const key = newKey();
     const storing = this.#storeNew(key, text, result).finally(() => this.#storing.delete(storing));
     this.#storing.add(storing);
@@ -127,26 +131,23 @@ export class Outbox extends EventTarget {
     return counts;
   }
 
-  /** Sends what is due without waiting for the time of the next attempt; resolves when that was tried. */
+  /** Sends what waits without waiting for the time of the next attempt; resolves when that was tried. */
   async flush() {
-    await this.stored();
-    for (const { key, state } of await this.#store.all(this.url)) {
-      if (state === 'queued') await this.#store.update(key, (record) => ({ ...record, nextMs: 0, pausedUntilMs: 0 }));
-    }
-    // The one under way may have looked before.
-    await this.#pumping;
-    await this.#pump();
+    await this.#hasten(() => true);
   }
 
   /**
    * Queues messages again that failed and still have their text.
    *
-   * @param {string} [key] Only this one.
+   * @param {string} [key] Only this one. Without it, those stay that were taken back when escalation was turned off.
+   * @throws {IntentError} `unavailable` where it was turned off here: that takes an outbox that is opened later.
    */
   async retry(key) {
-    for (const item of await this.#store.all(this.url)) {
-      if (item.state !== 'failed' || item.body === null || (key !== undefined && item.key !== key)) continue;
-      await this.#change(item.key, (record) => ({ ...record, state: 'queued', nextMs: 0, error: null }));
+    if (this.#withdrawing) throw new IntentError('unavailable', 'escalation was turned off: open the outbox again');
+    const isMeant = (/** @type {OutboxRecord} */ record) => (key === undefined ? !isWithdrawn(record) : record.key === key);
+    const canBe = (/** @type {OutboxRecord} */ record) => record.state === 'failed' && record.body !== null && isMeant(record);
+    for (const item of (await this.#store.all(this.url)).filter(canBe)) {
+      await this.#change(item.key, (record) => (canBe(record) ? { ...record, state: 'queued', nextMs: 0, error: null } : record));
     }
     this.#pump();
   }
@@ -158,42 +159,65 @@ export class Outbox extends EventTarget {
     await this.#store.remove(records.map(({ key }) => key));
   }
 
-  /** Sends nothing from now on, also not what is under way. Texts are still erased in time. */
+  /**
+   * Sends nothing from here any more, also not what is under way: that waits for another outbox of the address. Texts
+   * are still erased in time.
+   */
   stopSending() {
     this.#stop.abort();
   }
 
   /**
    * Stops sending, and takes back what waits for the address: no page of the origin sends it any more, until
-   * {@link retry} queues it again. Resolves when all pages can know.
+   * {@link retry} of another outbox queues it again by its key. Resolves when all pages can know.
    */
   async withdraw() {
     this.stopSending();
+    this.#withdrawing ??= this.#takeBack();
+    await this.#withdrawing;
+  }
+
+  async #takeBack() {
     await Promise.allSettled(this.#storing);
     for (const { key, state } of await this.#store.all(this.url)) {
       if (state === 'queued') await this.#change(key, (record) => (record.state === 'queued' ? withdrawn(record) : record));
     }
   }
 
-  /** Ends all activity. Messages that wait are sent when an outbox is opened again. */
+  /** Ends all activity. Messages that wait, also those still to be stored, are sent when an outbox is opened again. */
   close() {
     this.stopSending();
     this.#closed = true;
+    this.#erasing.abort();
     clearTimeout(this.#timer);
-    this.#channel?.close();
     globalThis.removeEventListener?.('online', this.#onOnline);
     void this.#finish();
   }
 
+  /** Not before what was handed over is stored, and what is being taken back is. */
   async #finish() {
-    await Promise.allSettled([...this.#storing, this.#pumping]);
+    await Promise.allSettled([...this.#storing, this.#pumping, this.#withdrawing]);
     this.#store.close();
+    this.#channel?.close();
+    this.#channel = null;
   }
 
   #onOnline = () => {
-    // Whatever failed may have failed for want of a network.
-    if (!this.#stop.signal.aborted) void this.flush().catch(() => undefined);
+    // What a server asked to wait for it still waits for.
+    if (!this.#stop.signal.aborted) void this.#hasten(isUnanswered).catch(() => undefined);
   };
+
+  /** @param {(record: OutboxRecord) => boolean} which Of those that wait. */
+  async #hasten(which) {
+    await this.stored();
+    const isMeant = (/** @type {OutboxRecord} */ record) => record.state === 'queued' && which(record);
+    for (const { key } of (await this.#store.all(this.url)).filter(isMeant)) {
+      await this.#store.update(key, (record) => (isMeant(record) ? { ...record, nextMs: 0, pausedUntilMs: 0 } : record));
+    }
+    // The one under way may have looked before.
+    await this.#pumping;
+    await this.#pump();
+  }
 
   /**
    * @param {string} key
@@ -209,8 +233,8 @@ export class Outbox extends EventTarget {
     const times = { createdMs, expiresMs: createdMs + maxAgeMs, nextMs: 0, pausedUntilMs: 0 };
     /** @type {OutboxRecord} */
     const record = { key, url, state: 'queued', intent, reason, redactions, attempts: 0, bytes: 0, ...times, id: null, error: null, body };
-    // Stopped while it was redacted: another page must not find it waiting.
-    this.#tell(await this.#store.add(this.#stop.signal.aborted ? withdrawn(record) : record, MAX_QUEUED));
+    // Turned off while it was redacted: another page must not find it waiting.
+    this.#tell(await this.#store.add(this.#withdrawing ? withdrawn(record) : record, MAX_QUEUED));
     this.#pump();
   }
 
@@ -270,26 +294,24 @@ export class Outbox extends EventTarget {
   /** Erases what has waited too long, and forgets what was done with long ago. */
   async #expire() {
     const now = Date.now();
-    const expired = (await this.#store.all(this.url)).filter(({ expiresMs }) => expiresMs <= now);
-    const done = expired.filter(({ state }) => state !== 'queued');
+    const over = (await this.#store.all(this.url)).filter(({ expiresMs }) => expiresMs <= now);
+    const done = over.filter((record) => expired(record, now) === null);
     if (done.length > 0) await this.#store.remove(done.map(({ key }) => key));
-    for (const { key } of expired.filter(({ state }) => state === 'queued')) {
-      const error = { code: 'expired', status: null };
-      // Known as failed for as long again, without its text.
-      await this.#change(key, (record) => {
-        const expiresMs = now + this.#settings.maxAgeMs;
-        return record.state === 'queued' ? { ...record, state: 'failed', body: null, error, expiresMs } : record;
-      });
+    for (const { key } of over.filter(({ state }) => state === 'queued')) {
+      await this.#change(key, (record) => expired(record, now) ?? record);
     }
   }
 
   async #setTimer() {
     const now = Date.now();
+    const records = await this.#store.all(this.url);
+    const queued = this.#stop.signal.aborted ? [] : records.filter(({ state }) => state === 'queued');
+    const ahead = (/** @type {number} */ ms) => (isAhead(ms, now) ? ms : now);
+    // While one is paused all are.
+    const pausedUntilMs = queued.reduce((latest, record) => Math.max(latest, ahead(record.pausedUntilMs)), now);
     let at = now + MAX_TIMER_MS;
-    for (const { state, expiresMs, nextMs, pausedUntilMs } of await this.#store.all(this.url)) {
-      at = Math.min(at, expiresMs);
-      if (state === 'queued' && !this.#stop.signal.aborted) at = Math.min(at, Math.max(nextMs, pausedUntilMs));
-    }
+    for (const { expiresMs } of records) at = Math.min(at, expiresMs);
+    for (const { nextMs } of queued) at = Math.min(at, Math.max(ahead(nextMs), pausedUntilMs));
     this.#wakeIn(Math.max(at - now, 0));
   }
 
@@ -315,8 +337,10 @@ export class Outbox extends EventTarget {
 
   /** @param {OutboxRecord} record */
   #tell(record) {
-    if (!this.#closed) this.#channel?.postMessage({ url: record.url, key: record.key });
-    this.#emit(record);
+    // Nobody here sends it.
+    const left = this.#stop.signal.aborted && !this.#withdrawing;
+    this.#channel?.postMessage({ url: record.url, key: record.key, left });
+    if (!this.#closed) this.#emit(record);
   }
 
   /** @param {OutboxRecord} record */
@@ -326,11 +350,13 @@ export class Outbox extends EventTarget {
 
   /** @param {unknown} data Which message another page changed. */
   async #onOther(data) {
-    const { url, key } = /** @type {{ url?: unknown, key?: unknown }} */ (data ?? {});
+    const { url, key, left } = /** @type {{ url?: unknown, key?: unknown, left?: unknown }} */ (data ?? {});
     if (url !== this.url || typeof key !== 'string' || this.#closed) return;
     const record = await this.#store.get(key).catch(() => undefined);
     if (record?.state === 'failed' && this.#sending?.key === key) this.#sending.end.abort();
-    if (record && !this.#closed) this.#emit(record);
+    if (!record || this.#closed) return;
+    this.#emit(record);
+    if (left === true && record.state === 'queued') this.#pump();
   }
 }
 
@@ -364,6 +390,16 @@ function after(record, outcome) {
  */
 function withdrawn(record) {
   return { ...record, state: 'failed', error: { code: 'off', status: null } };
+}
+
+/** @param {OutboxRecord} record */
+function isWithdrawn({ error }) {
+  return error?.code === 'off' && error.status === null;
+}
+
+/** Whether no server has answered the last attempt, for want of a network or of a token. @param {OutboxRecord} record */
+function isUnanswered({ error }) {
+  return error !== null && error.status === null;
 }
 
 /** @param {OutboxRecord} record @returns {OutboxItem} */

@@ -24,7 +24,7 @@ const TIMEOUT_MS = 30_000;
 const FIRST_WAIT_MS = 1_000;
 const LAST_WAIT_MS = 5 * 60_000;
 
-/** Longest `Retry-After` that is believed, in milliseconds. */
+/** Longest `Retry-After` that is waited for, in milliseconds: one that is wrong must not hold messages for days. */
 export const MAX_RETRY_AFTER_MS = 60 * 60_000;
 
 /** Answers that mean that this message will never be taken. */
@@ -43,12 +43,14 @@ export async function send(record, token, stop) {
     const wait = Math.max(waitMs, backoff(record.attempts));
     return /** @type {const} */ ({ kind: 'retry', error: { code, status }, waitMs: wait, pause, bytes });
   };
-  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  // `AbortSignal.timeout` is missing before Chrome 103.
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), TIMEOUT_MS);
   try {
     const bearer = await bearerOf(token);
     if (bearer === null) return retry('token', null);
     if (stop.aborted) return { kind: 'stopped' };
-    const response = await fetch(record.url, requestOf(record.key, body, bearer, eitherOf(stop, timeout)));
+    const response = await fetch(record.url, requestOf(record.key, body, bearer, eitherOf(stop, late.signal)));
     bytes = new TextEncoder().encode(body).length;
     const answer = await jsonOf(response);
     if (response.ok) {
@@ -62,7 +64,9 @@ export async function send(record, token, stop) {
     return retry(code, response.status, retryAfter(response.headers.get('retry-after')), response.status !== 500);
   } catch {
     if (stop.aborted) return { kind: 'stopped' };
-    return retry(timeout.aborted ? 'timeout' : 'network', null);
+    return retry(late.signal.aborted ? 'timeout' : 'network', null);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -19,6 +19,9 @@
  * @property {() => void} close
  */
 
+/** Name of the channel by which pages of one origin tell each other of items, and of their locks. */
+export const CHANNEL = 'relayops-intent-outbox';
+
 const DATABASE = 'relayops-intent-outbox';
 const ITEMS = 'items';
 const BY_URL = 'by-url';
@@ -33,48 +36,76 @@ export async function openStore() {
   }
 }
 
+/**
+ * @param {OutboxRecord} record Whose time is over.
+ * @param {number} now
+ * @returns {OutboxRecord | null} What waited is known as failed for as long again, without its text; of the rest
+ *   nothing is left.
+ */
+export function expired(record, now) {
+  if (record.state !== 'queued') return null;
+  const expiresMs = now + Math.max(record.expiresMs - record.createdMs, 0);
+  return { ...record, state: 'failed', body: null, error: { code: 'expired', status: null }, expiresMs };
+}
+
 /** Longest time between two looks, in milliseconds: other pages may store something meanwhile. */
 const LOOK_MS = 10 * 60_000;
 
 /**
- * Erases what expires, from now on, for pages that have no outbox of their own.
+ * Erases what has expired, and from now on what expires, whichever address it waits for: also one that nobody opens an
+ * outbox for any more.
  *
  * @param {AbortSignal} signal Ends it.
  */
-export async function eraseInTime(signal) {
-  const nextMs = await eraseExpired();
-  if (nextMs === null || signal.aborted) return;
-  const timer = setTimeout(() => void eraseInTime(signal), Math.min(Math.max(nextMs - Date.now(), 0), LOOK_MS));
+export function eraseInTime(signal) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const look = async () => {
+    // A database that can't be had now may be there at the next look.
+    const nextMs = await eraseExpired().catch(() => Infinity);
+    if (nextMs === null || signal.aborted) return;
+    timer = setTimeout(look, Math.min(Math.max(nextMs - Date.now(), 0), LOOK_MS));
+  };
   signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
+  void look();
 }
 
-/**
- * Erases what has expired, without making a database.
- *
- * @returns {Promise<number | null>} When the next item expires; `null` where there is no database.
- */
+/** @returns {Promise<number | null>} When the next item expires; `null` where there are no databases at all. */
 async function eraseExpired() {
+  if (!globalThis.indexedDB) return null;
+  const database = await openExisting();
+  if (!database) return Infinity;
   try {
-    const databases = await indexedDB.databases();
-    if (!databases.some(({ name }) => name === DATABASE)) return null;
-    const database = await openDatabase();
-    try {
-      const items = database.transaction(ITEMS, 'readwrite').objectStore(ITEMS);
+    const now = Date.now();
+    let nextMs = Infinity;
+    /** @type {OutboxRecord[]} */
+    const failed = [];
+    await within(database, 'readwrite', async (items) => {
       /** @type {OutboxRecord[]} */
       const records = await resultOf(items.getAll());
-      let nextMs = Infinity;
-      for (const { key, expiresMs } of records) {
-        if (expiresMs <= Date.now()) await resultOf(items.delete(key));
-        else nextMs = Math.min(nextMs, expiresMs);
+      for (const record of records) {
+        const left = record.expiresMs > now ? record : expired(record, now);
+        if (!left) await resultOf(items.delete(record.key));
+        else nextMs = Math.min(nextMs, left.expiresMs);
+        if (left && left !== record) {
+          await resultOf(items.put(left));
+          failed.push(left);
+        }
       }
-      return nextMs;
-    } finally {
-      database.close();
-    }
-  } catch {
-    // Without a database there is nothing to erase.
-    return null;
+    });
+    tell(failed);
+    return nextMs;
+  } finally {
+    database.close();
   }
+}
+
+/** @param {OutboxRecord[]} failed Of which the outboxes of their addresses are to know. */
+function tell(failed) {
+  if (failed.length === 0 || typeof BroadcastChannel === 'undefined') return;
+  const channel = new BroadcastChannel(CHANNEL);
+  for (const { url, key } of failed) channel.postMessage({ url, key });
+  channel.close();
 }
 
 /** @param {OutboxRecord} record @returns {OutboxRecord} */
@@ -93,6 +124,29 @@ function openDatabase() {
 }
 
 /**
+ * Opens the database without making one.
+ *
+ * @returns {Promise<IDBDatabase | null>} `null` where there is none.
+ */
+async function openExisting() {
+  // Missing before Firefox 126; then opening it finds out.
+  const known = await indexedDB.databases?.().catch(() => undefined);
+  if (known && !known.some(({ name }) => name === DATABASE)) return null;
+  const request = indexedDB.open(DATABASE);
+  let isNew = false;
+  request.onupgradeneeded = () => {
+    isNew = true;
+    request.transaction?.abort();
+  };
+  try {
+    return await resultOf(request);
+  } catch (error) {
+    if (isNew) return null;
+    throw error;
+  }
+}
+
+/**
  * @template T
  * @param {IDBRequest<T>} request
  * @returns {Promise<T>}
@@ -102,6 +156,23 @@ function resultOf(request) {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
   });
+}
+
+/**
+ * @template T
+ * @param {IDBDatabase} database
+ * @param {IDBTransactionMode} mode
+ * @param {(items: IDBObjectStore) => Promise<T>} body Awaits nothing but requests of the store.
+ * @returns {Promise<T>} Settles when what was written is on disk.
+ */
+async function within(database, mode, body) {
+  const transaction = database.transaction(ITEMS, mode, { durability: 'strict' });
+  const done = new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve(undefined);
+    transaction.onabort = () => reject(transaction.error);
+  });
+  const [value] = await Promise.all([body(transaction.objectStore(ITEMS)), done]);
+  return value;
 }
 
 /** @implements {Store} */
@@ -116,25 +187,9 @@ class DatabaseStore {
     database.onversionchange = () => database.close();
   }
 
-  /**
-   * @template T
-   * @param {IDBTransactionMode} mode
-   * @param {(items: IDBObjectStore) => Promise<T>} body Awaits nothing but requests of the store.
-   * @returns {Promise<T>} Settles when what was written is on disk.
-   */
-  async #within(mode, body) {
-    const transaction = this.#database.transaction(ITEMS, mode, { durability: 'strict' });
-    const done = new Promise((resolve, reject) => {
-      transaction.oncomplete = () => resolve(undefined);
-      transaction.onabort = () => reject(transaction.error);
-    });
-    const [value] = await Promise.all([body(transaction.objectStore(ITEMS)), done]);
-    return value;
-  }
-
   /** @type {Store['add']} */
   add(record, maxQueued) {
-    return this.#within('readwrite', async (items) => {
+    return within(this.#database, 'readwrite', async (items) => {
       const there = await resultOf(items.index(BY_URL).getAll(rangeOf(record.url)));
       const queued = there.filter(({ state }) => state === 'queued').length;
       const kept = queued < maxQueued ? record : refused(record);
@@ -145,17 +200,17 @@ class DatabaseStore {
 
   /** @type {Store['get']} */
   get(key) {
-    return this.#within('readonly', (items) => resultOf(items.get(key)));
+    return within(this.#database, 'readonly', (items) => resultOf(items.get(key)));
   }
 
   /** @type {Store['all']} */
   all(url) {
-    return this.#within('readonly', (items) => resultOf(items.index(BY_URL).getAll(rangeOf(url))));
+    return within(this.#database, 'readonly', (items) => resultOf(items.index(BY_URL).getAll(rangeOf(url))));
   }
 
   /** @type {Store['update']} */
   update(key, change) {
-    return this.#within('readwrite', async (items) => {
+    return within(this.#database, 'readwrite', async (items) => {
       /** @type {OutboxRecord | undefined} */
       const record = await resultOf(items.get(key));
       if (!record) return undefined;
@@ -167,7 +222,7 @@ class DatabaseStore {
 
   /** @type {Store['remove']} */
   remove(keys) {
-    return this.#within('readwrite', async (items) => {
+    return within(this.#database, 'readwrite', async (items) => {
       for (const key of keys) await resultOf(items.delete(key));
     });
   }

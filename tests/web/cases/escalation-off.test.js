@@ -3,45 +3,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { INBOX, UNLIMITED, classifyAll, entries, inbox, load, postsOf, waitForCounts, waitForError } from '../lib/escalation.js';
+import { newTab, stored, waitUntilErased } from '../lib/outbox.js';
 import { send, waitForInbox } from '../lib/page.js';
 import { suite } from '../lib/suite.js';
 
-/** @typedef {import('../lib/browser.js').Page} Page */
-
 const web = suite({ args: UNLIMITED });
-
-/** @param {Page} page @returns {Promise<string>} All that the browser keeps of the outbox. */
-function stored(page) {
-  return page.evaluate(async () => {
-    const database = await new Promise((resolve) => {
-      const request = indexedDB.open('relayops-intent-outbox');
-      request.onsuccess = () => resolve(request.result);
-    });
-    return new Promise((resolve) => {
-      const request = /** @type {IDBDatabase} */ (database).transaction('items').objectStore('items').getAll();
-      request.onsuccess = () => {
-        /** @type {IDBDatabase} */ (database).close();
-        resolve(JSON.stringify(request.result));
-      };
-    });
-  });
-}
-
-/** @param {Page} page @param {RegExp} pattern Waits until nothing that is stored matches. */
-async function waitUntilErased(page, pattern) {
-  const deadline = Date.now() + 15_000;
-  while (pattern.test(await stored(page))) {
-    if (Date.now() > deadline) throw new Error(`still there: ${await stored(page)}`);
-    await page.waitForTimeout(100);
-  }
-}
-
-/** @param {Page} page */
-async function newTab(page) {
-  const other = await page.context().newPage();
-  await other.goto(`${web.origin()}/inbox.html`);
-  return other;
-}
 
 test('what waited when it was turned off is sent by no tab, however it is asked', async () => {
   await web.withPage(async ({ page, context }) => {
@@ -78,6 +44,41 @@ test('what waited when it was turned off is sent by no tab, however it is asked'
     await other.evaluate((key) => window.clf.outbox?.retry(key), left[0].key);
     await waitForCounts(other, { queued: 0, sent: 2, failed: 2 });
     assert.equal(posts.length, 2);
+  });
+});
+
+test('trying again without a key leaves what was taken back, in every tab', async () => {
+  await web.withPage(async ({ page, context }) => {
+    const before = (await inbox(web.origin())).length;
+    const earlier = await newTab(page);
+    await load(earlier);
+    await load(page);
+    await context.route(`**${INBOX}`, (route) => route.fulfill({ status: 413 }));
+    await classifyAll(page, ['refund my bill']);
+    await waitForCounts(page, { queued: 0, sent: 0, failed: 1 });
+    await context.route(`**${INBOX}`, (route) => route.abort());
+    await classifyAll(page, ['refund my other bill']);
+    await waitForError(page, 'network');
+    const refused = await page.evaluate(async () => {
+      const { outbox } = window.clf;
+      await window.clf.setEscalation('off');
+      const [entry] = (await outbox?.list())?.filter(({ error }) => error?.code === 'off') ?? [];
+      return [await window.outcome(Promise.resolve(outbox?.retry())), await window.outcome(Promise.resolve(outbox?.retry(entry?.key)))].map(({ code }) => code);
+    });
+    assert.deepEqual(refused, ['unavailable', 'unavailable']);
+    await context.unroute(`**${INBOX}`);
+    const posts = postsOf(context);
+    const later = await newTab(page);
+    await load(later);
+    for (const tab of [earlier, later]) await tab.evaluate(() => window.clf.outbox?.retry());
+    await waitForCounts(later, { queued: 0, sent: 1, failed: 1 });
+    await later.waitForTimeout(1_000);
+    assert.equal(posts.length, 1);
+    const left = await entries(later);
+    assert.deepEqual(left.map(({ text, error }) => [text, error?.code]), [[null, undefined], ['refund my other bill', 'off']]);
+    assert.equal((await inbox(web.origin())).length, before + 1);
+    await later.evaluate((key) => window.clf.outbox?.retry(key), left[1].key);
+    await waitForCounts(later, { queued: 0, sent: 2, failed: 0 });
   });
 });
 
@@ -136,7 +137,7 @@ test('texts are erased in time while it is off, also those of an earlier visit',
       await page.clock.fastForward(hour / 2);
       assert.match(await stored(page), /refund my bill/);
       await page.clock.fastForward(hour / 2);
-      await waitUntilErased(page, /refund|bill/);
+      await waitUntilErased(page, /refund/);
       // A visit that ends without a goodbye, and one that never has it on.
       await page.evaluate(() => window.clf.dispose());
       await load(page, { url: INBOX, maxAgeMs: hour });
@@ -146,7 +147,11 @@ test('texts are erased in time while it is off, also those of an earlier visit',
       await load(page, 'off');
       assert.match(await stored(page), /refund my bill/);
       await page.clock.fastForward(hour);
-      await waitUntilErased(page, /refund|bill/);
+      await waitUntilErased(page, /refund/);
+      const [left] = JSON.parse(await stored(page));
+      assert.deepEqual([left.state, left.error.code, left.body], ['failed', 'expired', null]);
+      // And the rest of it after as long again.
+      await waitUntilErased(page, /expired/, () => page.clock.fastForward(hour));
       assert.equal(await stored(page), '[]');
     },
     (context) => context.route(`**${INBOX}`, (route) => route.abort()),
