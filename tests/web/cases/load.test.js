@@ -196,6 +196,35 @@ test('a configuration that cannot work is refused by the engine', async () => {
   });
 });
 
+test('the browser is asked to keep models only by cache: persist, and its answer changes nothing', async () => {
+  await web.withPage(async ({ page, complaints }) => {
+    const { counts, kept } = await page.evaluate(async () => {
+      const { IntentClassifier } = await import('/pkg/index.js');
+      const { persist } = await import('/pkg/cache/index.js');
+      let asked = 0;
+      const answer = (/** @type {() => Promise<boolean>} */ given) => {
+        StorageManager.prototype.persist = () => ((asked += 1), given());
+      };
+      answer(async () => true);
+      const pack = '/models/tiny.gguf';
+      /** @type {number[]} */
+      const counts = [];
+      for (const options of /** @type {const} */ ([{}, { cache: true }, { cache: false }, { cache: 'persist' }])) {
+        (await IntentClassifier.load({ pack, ...options })).dispose();
+        counts.push(asked);
+      }
+      answer(() => Promise.reject(new TypeError('no')));
+      (await IntentClassifier.load({ pack, cache: 'persist' })).dispose();
+      counts.push(asked);
+      answer(async () => true);
+      return { counts, kept: await persist() };
+    });
+    assert.deepEqual(counts, [0, 0, 0, 1, 2]);
+    assert.equal(kept, true);
+    assert.deepEqual(complaints, []);
+  });
+});
+
 test('two models load and answer at once', async () => {
   await web.withPage(async ({ page }) => {
     const answers = await page.evaluate(async () => {

@@ -42,8 +42,10 @@ const DONE = 'reset device, greeting';
 const MAIN = `
 import { IntentClassifier } from 'relayops-intent';
 import 'relayops-intent/element';
-const classifier = await IntentClassifier.load();
+const classifier = await IntentClassifier.load({ threads: 2 });
 const { intent } = await classifier.classify('my internet is down');
+const { backend, threads, reason } = await classifier.info();
+document.body.dataset.ran = JSON.stringify({ backend, threads, reason });
 document.addEventListener('intent', ({ detail }) => {
   document.title = intent.replace('_', ' ') + ', ' + detail.result.intent;
 });
@@ -81,6 +83,12 @@ async function visit(folders, { files = {}, headers = {}, isolated = false } = {
       throw new Error(`${error.message}: ${complaints.join('; ')}`);
     });
     assert.equal(await page.evaluate(() => crossOriginIsolated), isolated);
+    // Isolated, the package's thread.js runs too, from wherever the bundler put it.
+    const threads = isolated ? 2 : 1;
+    const reason = isolated ? null : 'no threads: the page is not cross-origin isolated';
+    const ran = await page.evaluate(() => JSON.parse(document.body.dataset.ran ?? 'null'));
+    assert.deepEqual(ran, { backend: 'cpu-relaxed-simd', threads, reason });
+    assert.equal(page.workers().length, threads);
     assert.deepEqual(complaints, []);
   } finally {
     await context.close();
@@ -120,10 +128,11 @@ test('inside a frame of another origin', async () => {
   }
 });
 
-test('a Vite build', async () => {
+test('a Vite build, isolated from other origins and not', async () => {
   const app = packed.app('vite', { 'index.html': `${BODY}<script type="module" src="/main.js"></script>`, 'main.js': MAIN });
   await build({ root: app, configFile: false, logLevel: 'error' });
-  await visit({ '/': join(app, 'dist') }, { files: { '/': readFileSync(join(app, 'dist/index.html'), 'utf8') } });
+  const files = { '/': readFileSync(join(app, 'dist/index.html'), 'utf8') };
+  for (const isolated of [false, true]) await visit({ '/': join(app, 'dist') }, { files, isolated });
 });
 
 test('a Vite build of the README’s React recipe', async () => {
@@ -160,13 +169,14 @@ test('a Vite build of the README’s React recipe', async () => {
   }
 });
 
-test('a webpack build', async () => {
+test('a webpack build, isolated from other origins and not', async () => {
   const app = packed.app('webpack', { 'main.js': MAIN });
   /** @type {import('webpack').Configuration} */
   const config = { mode: 'production', context: app, entry: './main.js', output: { path: join(app, 'dist') }, performance: { hints: false } };
   const stats = await new Promise((resolve, reject) => void webpack(config, (error, stats) => (error ? reject(error) : resolve(stats))));
   assert.equal(stats.toString({ all: false, errors: true, warnings: true }), '');
-  await visit({ '/': join(app, 'dist') }, { files: { '/': `${BODY}<script src="/main.js"></script>` } });
+  const files = { '/': `${BODY}<script src="/main.js"></script>` };
+  for (const isolated of [false, true]) await visit({ '/': join(app, 'dist') }, { files, isolated });
 });
 
 test('Node classifies, and ends by itself', () => {
