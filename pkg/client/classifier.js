@@ -8,7 +8,7 @@ import { IntentError } from '../errors.js';
 import { UnfitBuildError } from '../protocol.js';
 import { checkEscalation } from '../outbox/options.js';
 import { Outbox } from '../outbox/outbox.js';
-import { eraseInTime } from '../outbox/erase.js';
+import { eraseInTime } from '../outbox/store.js';
 import { openAdapter } from './adapter-source.js';
 import {
   checkAfterCrash,

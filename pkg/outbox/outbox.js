@@ -6,10 +6,9 @@
  */
 
 import { bodyOf } from './body.js';
-import { eraseInTime } from './erase.js';
 import { checkEscalation } from './options.js';
 import { MAX_RETRY_AFTER_MS, eitherOf, send } from './send.js';
-import { CHANNEL, expired, openStore } from './store.js';
+import { CHANNEL, eraseInTime, expired, openStore } from './store.js';
 import { IntentError } from '../errors.js';
 
 /** @typedef {import('../api.js').ClassifyResult} ClassifyResult */

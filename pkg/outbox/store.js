@@ -48,6 +48,66 @@ export function expired(record, now) {
   return { ...record, state: 'failed', body: null, error: { code: 'expired', status: null }, expiresMs };
 }
 
+/** Longest time between two looks, in milliseconds: other pages may store something meanwhile. */
+const LOOK_MS = 10 * 60_000;
+
+/**
+ * Erases what has expired, and from now on what expires, whichever address it waits for: also one that nobody opens an
+ * outbox for any more.
+ *
+ * @param {AbortSignal} signal Ends it.
+ */
+export function eraseInTime(signal) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const look = async () => {
+    // A database that can't be had now may be there at the next look.
+    const nextMs = await eraseExpired().catch(() => Infinity);
+    if (nextMs === null || signal.aborted) return;
+    timer = setTimeout(look, Math.min(Math.max(nextMs - Date.now(), 0), LOOK_MS));
+  };
+  signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
+  void look();
+}
+
+/** @returns {Promise<number | null>} When the next item expires; `null` where there are no databases at all. */
+async function eraseExpired() {
+  if (!globalThis.indexedDB) return null;
+  const database = await openExisting();
+  if (!database) return Infinity;
+  try {
+    const now = Date.now();
+    let nextMs = Infinity;
+    /** @type {OutboxRecord[]} */
+    const failed = [];
+    await within(database, 'readwrite', async (items) => {
+      /** @type {OutboxRecord[]} */
+      const records = await resultOf(items.getAll());
+      for (const record of records) {
+        const left = record.expiresMs > now ? record : expired(record, now);
+        if (!left) await resultOf(items.delete(record.key));
+        else nextMs = Math.min(nextMs, left.expiresMs);
+        if (left && left !== record) {
+          await resultOf(items.put(left));
+          failed.push(left);
+        }
+      }
+    });
+    tell(failed);
+    return nextMs;
+  } finally {
+    database.close();
+  }
+}
+
+/** @param {OutboxRecord[]} failed Of which the outboxes of their addresses are to know. */
+function tell(failed) {
+  if (failed.length === 0 || typeof BroadcastChannel === 'undefined') return;
+  const channel = new BroadcastChannel(CHANNEL);
+  for (const { url, key } of failed) channel.postMessage({ url, key });
+  channel.close();
+}
+
 /** @param {OutboxRecord} record @returns {OutboxRecord} */
 function refused(record) {
   return { ...record, state: 'failed', body: null, error: { code: 'queue_full', status: null } };
@@ -68,7 +128,7 @@ function openDatabase() {
  *
  * @returns {Promise<IDBDatabase | null>} `null` where there is none.
  */
-export async function openExisting() {
+async function openExisting() {
   // Missing before Firefox 126; then opening it finds out.
   const known = await indexedDB.databases?.().catch(() => undefined);
   if (known && !known.some(({ name }) => name === DATABASE)) return null;
@@ -91,7 +151,7 @@ export async function openExisting() {
  * @param {IDBRequest<T>} request
  * @returns {Promise<T>}
  */
-export function resultOf(request) {
+function resultOf(request) {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
@@ -105,7 +165,7 @@ export function resultOf(request) {
  * @param {(items: IDBObjectStore) => Promise<T>} body Awaits nothing but requests of the store.
  * @returns {Promise<T>} Settles when what was written is on disk.
  */
-export async function within(database, mode, body) {
+async function within(database, mode, body) {
   const transaction = database.transaction(ITEMS, mode, { durability: 'strict' });
   const done = new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve(undefined);
