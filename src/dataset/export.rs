@@ -4,6 +4,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Example;
+use super::files::Message;
 use crate::Result;
 use crate::pack::IntentConfig;
 
@@ -13,6 +14,14 @@ use crate::pack::IntentConfig;
 /// None that strings can bring about.
 pub fn jsonl(examples: &[Example]) -> Result<String> {
     lines(examples.iter())
+}
+
+/// One message a line, as in `extra.jsonl`, where it may be put as it is.
+///
+/// # Errors
+/// None that strings can bring about.
+pub fn extra_jsonl(examples: &[Example]) -> Result<String> {
+    lines(examples.iter().map(Message::from))
 }
 
 #[derive(Serialize)]

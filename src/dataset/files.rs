@@ -1,7 +1,7 @@
 //! The files of `data/`, read with the place of every line.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::rules::Rules;
 use super::template::{Family, SharedSlots, Templates};
@@ -105,13 +105,20 @@ impl Family {
 }
 
 /// A line of `seeds.jsonl` and `extra.jsonl`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Message {
+pub(super) struct Message {
     text: String,
     intent: String,
     group: String,
     slice: String,
+}
+
+impl From<&Example> for Message {
+    fn from(example: &Example) -> Self {
+        let Example { text, intent, group, slice, .. } = example.clone();
+        Self { text, intent, group, slice }
+    }
 }
 
 fn messages(file: &str, text: &str, source: Source) -> Result<Vec<Placed<Example>>> {

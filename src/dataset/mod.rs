@@ -30,10 +30,11 @@ use crate::Result;
 pub use augment::Augmenter;
 pub use build::{FAMILY_CAP, NOISY_PER_INTENT, PER_INTENT, SEEDS_PER_INTENT};
 pub use check::{Report, check_built, checks};
-pub use export::{chat_jsonl, jsonl, sha256};
+pub use export::{chat_jsonl, extra_jsonl, jsonl, sha256};
 pub use files::{Corpus, Files, Placed};
 pub use further::further;
 pub use leaks::LeakReport;
+pub use rules::group_named;
 pub use similarity::{NEAR_ONE_IN, QUOTED_WORDS, WHOLE_WORDS};
 pub use splits::{SEED, SplitReport, Splits, check_splits, extra_for, split};
 

@@ -37,6 +37,20 @@ const SLICES: [&str; 5] = ["core", "border", "noisy", "long", "short"];
 /// Identity and access come before everything else, so these words stand in `unknown` only.
 const ACCESS: &str = r"\b(passwords?|passcodes?|passphrases?|log[ -]?ins?|logged in|logging in|sign[ -]?in|signed in|puk|locked out)\b";
 
+/// Group `name` of `intent`, with the prefix that [`checks`](super::checks) asks for; with the label itself where the
+/// taxonomy has none of that name.
+#[must_use]
+pub fn group_named(intent: &str, name: &str) -> String {
+    match prefix_of(intent) {
+        Some(prefix) => format!("{prefix}{name}"),
+        None => format!("{intent}/{name}"),
+    }
+}
+
+fn prefix_of(intent: &str) -> Option<&'static str> {
+    PREFIXES.iter().find(|(_, label)| *label == intent).map(|(prefix, _)| *prefix)
+}
+
 /// The reviewed exceptions of `money_exceptions.json`, by why they are no `billing`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,7 +122,7 @@ impl Rules {
         if !SLICES.contains(&slice.as_str()) {
             return Err(line.error(format!("slice {slice:?} is none of {}", SLICES.join(", "))));
         }
-        let prefix = PREFIXES.iter().find(|(_, label)| label == intent).map_or("", |(prefix, _)| prefix);
+        let prefix = prefix_of(intent).unwrap_or_default();
         if group.strip_prefix(prefix).is_none_or(|name| name.trim().is_empty()) {
             return Err(
                 line.error(format!("group {group:?} of intent {intent} does not begin with {prefix:?}"))

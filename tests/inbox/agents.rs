@@ -1,6 +1,6 @@
 //! What agents see and do.
 
-use relayops_intent::dataset::Example;
+use relayops_intent::dataset::{self, Corpus, Example, Files, SEED};
 use serde_json::{Value, json};
 
 use crate::kit::{Client, Site, key, message};
@@ -96,8 +96,15 @@ fn agents_handle_and_correct() {
 fn labels_are_those_that_the_server_was_given() {
     let site = Site::start(|options| options.labels = vec!["refund".to_owned()]);
     fill(&site.client(), 1);
+    assert_eq!(
+        site.client().get("/api/escalations").json()["labels"],
+        json!(["refund"]),
+        "and it names them"
+    );
     assert_eq!(site.client().patch(1, &json!({"corrected_intent": "billing"})).status, 400);
     assert_eq!(site.client().patch(1, &json!({"corrected_intent": "refund"})).status, 200);
+    let exported: Value = serde_json::from_str(&site.client().get("/api/escalations/export").body).unwrap();
+    assert_eq!(exported["group"], "refund/inbox-1");
 }
 
 #[test]
@@ -108,21 +115,50 @@ fn the_export_is_the_datasets_format_with_the_agents_labels() {
     client.patch(2, &json!({"corrected_intent": "device_faq"}));
     client.patch(3, &json!({"handled": true}));
     client.patch(1_203, &json!({"corrected_intent": "billing"}));
-    let lines = |path: &str| -> Vec<Example> {
+    let lines = |path: &str| -> Vec<Value> {
         let answer = client.get(path);
         assert_eq!((answer.status, answer.header("content-type")), (200, "application/x-ndjson"));
         answer.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
-    let corrected = lines("/api/escalations/export");
-    let shown: Vec<_> = corrected
-        .iter()
-        .map(|line| (line.text.as_str(), line.intent.as_str(), line.group.as_str()))
-        .collect();
-    let expected = [("message 2", "device_faq", "inbox/2"), ("message 1203", "billing", "inbox/1203")];
-    assert_eq!(shown, expected);
+    let corrected = [
+        json!({"text": "message 2", "intent": "device_faq", "group": "faq/inbox-2", "slice": "core"}),
+        json!({"text": "message 1203", "intent": "billing", "group": "billing/inbox-1203", "slice": "core"}),
+    ];
+    assert_eq!(lines("/api/escalations/export"), corrected);
     let all = lines("/api/escalations/export?labels=all");
     assert_eq!(all.len(), 1_203);
-    assert!(all.iter().enumerate().all(|(index, line)| line.text == format!("message {}", index + 1)));
-    assert_eq!((all[1].intent.as_str(), all[2].intent.as_str()), ("device_faq", "unknown"));
+    assert!(all.iter().enumerate().all(|(index, line)| line["text"] == format!("message {}", index + 1)));
+    assert_eq!((&all[1]["intent"], &all[2]["intent"]), (&json!("device_faq"), &json!("unknown")));
     assert_eq!(client.get("/api/escalations/export?labels=x").error(), (400, "invalid_query".to_owned()));
+}
+
+/// What customers wrote, and what agents said that it is: one of each label.
+const CORRECTED: [(&str, &str); 6] = [
+    ("\n The gateway behind our aquarium sulks, crimson lamps all over \n", "reset_device"),
+    ("Does that aquarium gateway of ours look alive from your desk", "device_status"),
+    ("Which crimson lamps would an aquarium gateway light during firmware updates", "device_faq"),
+    ("Two aquarium surcharges showed up on my March bill", "billing"),
+    ("Merry morning from the aquarium keepers!", "greeting"),
+    ("Forecast tomorrow's tides for aquarium keepers", "unknown"),
+];
+
+#[test]
+fn what_is_exported_passes_the_datasets_checks_as_training_data() {
+    let site = Site::start(|_| {});
+    let client = site.client();
+    // Nothing was written: no message for training, whatever its label.
+    client.submit(&key(99), &message(" \n"));
+    client.patch(1, &json!({"corrected_intent": "unknown"}));
+    for (id, (text, label)) in (2_i64..).zip(CORRECTED) {
+        assert_eq!(client.submit(&key(id.unsigned_abs()), &message(text)).status, 201);
+        assert_eq!(client.patch(id, &json!({"corrected_intent": label})).status, 200);
+    }
+    let exported = client.get("/api/escalations/export").body;
+    assert_eq!(exported.lines().count(), CORRECTED.len());
+    let extra = format!("{}{exported}", Files::EMBEDDED.extra);
+    let corpus = Corpus::read(&Files { extra: &extra, ..Files::EMBEDDED }).unwrap();
+    let built = corpus.build().unwrap();
+    let examples: Vec<Example> = built.iter().map(|line| line.value.clone()).collect();
+    let report = dataset::checks(&corpus, &built, &dataset::split(&examples, SEED)).unwrap();
+    assert_eq!(report.messages[0], Files::EMBEDDED.extra.lines().count() + CORRECTED.len());
 }

@@ -91,6 +91,8 @@ pub(super) struct Page {
     items: Vec<Item>,
     /// What `before` has to be for the next page; none at the end.
     next: Option<i64>,
+    /// What agents may give.
+    labels: Vec<String>,
 }
 
 pub(super) async fn list(
@@ -113,7 +115,7 @@ pub(super) async fn list(
     let more = items.len() > limit;
     items.truncate(limit);
     let next = items.last().map(|item| item.id).filter(|_| more);
-    Ok(Json(Page { items, next }))
+    Ok(Json(Page { items, next, labels: shared.labels.clone() }))
 }
 
 pub(super) async fn one(

@@ -39,7 +39,7 @@ pub(super) struct ExportQuery {
     labels: Labels,
 }
 
-/// Lines as the dataset has them, oldest first.
+/// Lines as `extra.jsonl` has them, oldest first.
 pub(super) async fn jsonl(
     State(shared): State<Arc<Shared>>,
     query: Result<Query<ExportQuery>, QueryRejection>,
@@ -75,19 +75,19 @@ async fn page(store: &Arc<Store>, labels: Labels, after: i64) -> Result<(String,
         let items = store.list(&filter)?;
         let full = items.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
         let last = items.last().map(|item| item.id).filter(|_| full);
-        let examples: Vec<Example> = items.into_iter().map(example).collect();
-        let lines = dataset::jsonl(&examples).map_err(|error| StoreError::Storage(error.to_string()))?;
+        let examples: Vec<Example> = items.into_iter().filter_map(example).collect();
+        let lines =
+            dataset::extra_jsonl(&examples).map_err(|error| StoreError::Storage(error.to_string()))?;
         Ok((lines, last))
     })
     .await
 }
 
-fn example(item: Item) -> Example {
-    Example {
-        intent: item.corrected_intent.unwrap_or(item.escalation.intent),
-        text: item.escalation.text,
-        source: Source::Extra,
-        group: format!("inbox/{}", item.id),
-        slice: "core".to_owned(),
-    }
+/// Nothing where nothing was written; the dataset has no white space around its messages.
+fn example(item: Item) -> Option<Example> {
+    let intent = item.corrected_intent.unwrap_or(item.escalation.intent);
+    let text = item.escalation.text.trim();
+    let group = dataset::group_named(&intent, &format!("inbox-{}", item.id));
+    let (text, slice) = (text.to_owned(), "core".to_owned());
+    (!text.is_empty()).then_some(Example { text, intent, source: Source::Extra, group, slice })
 }
