@@ -5,9 +5,10 @@ import { barTable } from '../charts/bars.js';
 import { histogram } from '../charts/histogram.js';
 import { classifyEach } from '../ui/classify-each.js';
 import { element, showError, showFacts } from '../ui/dom.js';
+import { download } from '../ui/download.js';
 import { duration, percent, roughly, whole } from '../ui/format.js';
 import { intentTitle, reasonTitle, routeTitle } from '../ui/words.js';
-import { download, rowOf, tallied, toCsv, toJsonl } from './records.js';
+import { rowOf, tallied, toCsv, toJsonl } from './records.js';
 import { ResultTable } from './result-table.js';
 import { likelyColumn, readRows } from './rows.js';
 

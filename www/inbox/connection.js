@@ -25,7 +25,7 @@ const SILENCE_MS = 40_000;
  * @property {string | null} corrected_intent
  */
 
-/** @typedef {{ items: Item[], next: number | null }} Page */
+/** @typedef {{ items: Item[], next: number | null, labels: string[] }} Page With the labels that agents may give. */
 
 /** @typedef {'off' | 'connecting' | 'live' | 'token' | 'absent'} State */
 
@@ -36,13 +36,49 @@ const SILENCE_MS = 40_000;
  * @property {(item: Item) => void} onItem A new or a changed message.
  */
 
-/** A refusal that waiting does not mend. */
+/** What the server says instead of what was asked for. */
 class Refused extends Error {
-  /** @param {State} state */
-  constructor(state) {
-    super(state);
-    this.state = state;
+  /**
+   * @param {number} status
+   * @param {string} code Stable, of the server; `http` and the status where something else answered.
+   * @param {string} message For people.
+   */
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
   }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {State | null} What a refusal means that waiting does not mend; nothing of others.
+ */
+function lastingState(error) {
+  if (!(error instanceof Refused)) return null;
+  if (error.status === 401 || error.status === 403) return 'token';
+  return error.status === 404 || error.status === 405 ? 'absent' : null;
+}
+
+/**
+ * @param {Response} response
+ * @returns {Promise<Refused>}
+ */
+async function refusal(response) {
+  const { error } = await response.json().catch(() => ({}));
+  const said = typeof error?.code === 'string' && typeof error.message === 'string';
+  return said ? new Refused(response.status, error.code, error.message) : new Refused(response.status, `http_${response.status}`, 'the server refuses');
+}
+
+/**
+ * @param {Response} response
+ * @returns {Promise<Page>}
+ */
+async function pageOf(response) {
+  const page = await response.json().catch(() => null);
+  // A host of files may answer every address with a page.
+  if (!Array.isArray(page?.items)) throw new Refused(404, 'absent', 'the host of this page has no inbox');
+  return { labels: [], ...page };
 }
 
 export class InboxConnection {
@@ -83,9 +119,10 @@ export class InboxConnection {
   /**
    * @param {number} before
    * @returns {Promise<Page>} The messages older than that.
+   * @throws With a code and a message for people, like the next two.
    */
-  async older(before) {
-    return this.#page(`?before=${before}`);
+  older(before) {
+    return this.#asked(`?before=${before}`, {}, pageOf);
   }
 
   /**
@@ -93,8 +130,31 @@ export class InboxConnection {
    * @param {{ handled?: boolean, corrected_intent?: string | null }} change
    */
   async change(id, change) {
-    const response = await this.#fetch(`/${id}`, { method: 'PATCH', body: JSON.stringify(change), headers: { 'content-type': 'application/json' } });
-    this.#events.onItem(await response.json());
+    const init = { method: 'PATCH', body: JSON.stringify(change), headers: { 'content-type': 'application/json' } };
+    this.#events.onItem(await this.#asked(`/${id}`, init, (response) => response.json()));
+  }
+
+  /** @returns {Promise<Blob>} Agents' corrections, as lines of the dataset. */
+  corrections() {
+    return this.#asked('/export', {}, (response) => response.blob());
+  }
+
+  /**
+   * What somebody asked for, who is told why it fails.
+   *
+   * @template T
+   * @param {string} path
+   * @param {RequestInit} init
+   * @param {(response: Response) => Promise<T>} read
+   * @returns {Promise<T>}
+   */
+  async #asked(path, init, read) {
+    try {
+      return await read(await this.#fetch(path, init));
+    } catch (error) {
+      if (this.#open && lastingState(error) === 'token') this.#events.onState('token');
+      throw error instanceof Refused ? error : new Refused(0, 'network', 'the server can’t be reached, or its answer broke off');
+    }
   }
 
   /** @param {AbortSignal} signal */
@@ -102,12 +162,13 @@ export class InboxConnection {
     this.#events.onState('connecting');
     while (!signal.aborted) {
       try {
-        const page = await this.#page('', signal);
+        const page = await pageOf(await this.#fetch('', { signal }));
         this.#events.onPage(page);
         await this.#follow(page.items[0]?.id ?? 0, signal);
       } catch (error) {
         if (signal.aborted) return;
-        if (error instanceof Refused) return this.#events.onState(error.state);
+        const state = lastingState(error);
+        if (state) return this.#events.onState(state);
       }
       if (!signal.aborted) this.#events.onState('connecting');
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -149,19 +210,6 @@ export class InboxConnection {
   }
 
   /**
-   * @param {string} query
-   * @param {AbortSignal} [signal]
-   * @returns {Promise<Page>}
-   */
-  async #page(query, signal) {
-    const response = await this.#fetch(query, { signal });
-    const page = await response.json().catch(() => null);
-    // A host of files may answer every address with a page.
-    if (!Array.isArray(page?.items)) throw new Refused('absent');
-    return page;
-  }
-
-  /**
    * @param {string} path
    * @param {RequestInit} init
    */
@@ -169,9 +217,7 @@ export class InboxConnection {
     const headers = new Headers(init.headers);
     if (this.#token !== '') headers.set('authorization', `Bearer ${this.#token}`);
     const response = await fetch(INBOX + path, { ...init, headers, cache: 'no-store' });
-    if (response.status === 401 || response.status === 403) throw new Refused('token');
-    if (response.status === 404 || response.status === 405) throw new Refused('absent');
-    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    if (!response.ok) throw await refusal(response);
     return response;
   }
 }

@@ -1,9 +1,8 @@
 /** Messages of the inbox, newest first. They are shown as text, never as markup. */
 
-import { button, create, element } from '../ui/dom.js';
-import { percent } from '../ui/format.js';
-import { intentTitle, kindTitle, reasonSentence } from '../ui/words.js';
+import { element, showError } from '../ui/dom.js';
 import { InboxConnection } from './connection.js';
+import { inboxRow } from './inbox-row.js';
 
 /** @typedef {import('./connection.js').Item} Item */
 /** @typedef {import('./connection.js').Page} Page */
@@ -21,14 +20,13 @@ const EMPTY = {
   absent: 'The host of this page has no inbox, so nothing is sent.',
 };
 
-const TIME = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'medium' });
-
 export class InboxView {
   #list = element('inbox', HTMLUListElement);
   #status = element('inbox-status', HTMLElement);
   #empty = element('inbox-empty', HTMLElement);
   #older = element('inbox-older', HTMLButtonElement);
   #form = element('inbox-token', HTMLFormElement);
+  #error = element('inbox-error', HTMLElement);
   #connection = new InboxConnection({
     onState: (state) => this.#showState(state),
     onPage: (page) => this.#showNewest(page),
@@ -39,8 +37,10 @@ export class InboxView {
   #state = 'off';
   /** @type {number | null} */
   #next = null;
-  /** @type {Map<number, HTMLLIElement>} */
+  /** Rows, and the messages as the server has them. @type {Map<number, { row: HTMLLIElement, item: Item }>} */
   #shown = new Map();
+  /** That an agent may give. @type {string[]} */
+  #labels = [];
 
   /** @param {(state: State) => void} [onState] */
   constructor(onState = () => undefined) {
@@ -66,6 +66,26 @@ export class InboxView {
     this.#connection.disconnect();
   }
 
+  /** @returns {Promise<Blob | null>} Agents' corrections; `null` where that failed, which the inbox says. */
+  corrections() {
+    return this.#attempt(() => this.#connection.corrections());
+  }
+
+  /**
+   * @template T
+   * @param {() => Promise<T>} work
+   * @returns {Promise<T | null>}
+   */
+  async #attempt(work) {
+    showError(this.#error, null);
+    try {
+      return await work();
+    } catch (error) {
+      showError(this.#error, error);
+      return null;
+    }
+  }
+
   /** @param {State} state */
   #showState(state) {
     this.#state = state;
@@ -84,11 +104,12 @@ export class InboxView {
   }
 
   /** @param {Page} page */
-  #showNewest({ items, next }) {
+  #showNewest({ items, next, labels }) {
+    this.#labels = labels;
     const wanted = new Set(items.map(({ id }) => id));
     // Those that are older than this page stay; of the others, what is not in it is gone.
     const oldest = items.at(-1)?.id ?? 0;
-    for (const [id, row] of this.#shown) {
+    for (const [id, { row }] of this.#shown) {
       if (wanted.has(id) || (next !== null && id < oldest)) continue;
       row.remove();
       this.#shown.delete(id);
@@ -100,10 +121,12 @@ export class InboxView {
   }
 
   async #showOlder() {
-    if (this.#next === null) return;
-    const { items, next } = await this.#connection.older(this.#next);
-    for (const item of items) this.#show(item);
-    this.#setNext(next);
+    const before = this.#next;
+    if (before === null) return;
+    const page = await this.#attempt(() => this.#connection.older(before));
+    if (!page) return;
+    for (const item of page.items) this.#show(item);
+    this.#setNext(page.next);
   }
 
   /** @param {number | null} next */
@@ -112,10 +135,13 @@ export class InboxView {
     this.#older.hidden = next === null;
   }
 
-  /** @param {Item} item */
-  #show(item) {
-    const row = this.#row(item);
-    const before = this.#shown.get(item.id);
+  /**
+   * @param {Item} item
+   * @param {unknown} [error] Why its last change is not stored.
+   */
+  #show(item, error = null) {
+    const row = inboxRow(item, { labels: this.#labels, onChange: (change) => void this.#change(item.id, change), error });
+    const before = this.#shown.get(item.id)?.row;
     if (before) {
       const focused = before.contains(document.activeElement) ? document.activeElement?.localName : undefined;
       /** @type {HTMLElement | null} */
@@ -127,39 +153,22 @@ export class InboxView {
       this.#list.insertBefore(row, below ?? null);
       row.classList.toggle('is-new', this.#state === 'live');
     }
-    this.#shown.set(item.id, row);
+    this.#shown.set(item.id, { row, item });
     this.#showEmpty();
   }
 
-  /** @param {Item} item */
-  #row(item) {
-    const { id, text, intent, reason, confidence, redactions, received_ms, handled_ms } = item;
-    const sure = confidence === null ? '' : ` ${percent(confidence)}`;
-    const time = create('time', { text: TIME.format(received_ms), attributes: { datetime: new Date(received_ms).toISOString() } });
-    const head = create('p', { className: 'row small' }, create('strong', { text: intentTitle(intent) + sure }), create('span', { className: 'muted' }, `no. ${id}, `, time));
-    const why = create('p', { className: 'small muted', text: reasonSentence(reason) });
-    if (redactions.length > 0) why.append(` Taken out: ${redactions.map(kindTitle).join(', ')}.`);
-    const handled = button(handled_ms === null ? 'Mark handled' : 'Open again', () => void this.#connection.change(id, { handled: handled_ms === null }), { className: 'quiet' });
-    const row = create(
-      'li',
-      { className: handled_ms === null ? '' : 'handled' },
-      head,
-      create('blockquote', { text }),
-      why,
-      create('div', { className: 'row' }, this.#correction(item), handled),
-    );
-    row.dataset.id = String(id);
-    return row;
-  }
-
-  /** What an agent says the message was. @param {Item} item */
-  #correction({ id, probabilities, intent, corrected_intent }) {
-    const labels = Object.keys(probabilities ?? { [intent]: 1 });
-    if (corrected_intent !== null && !labels.includes(corrected_intent)) labels.push(corrected_intent);
-    const select = create('select', { attributes: { 'aria-label': `Right intent of message ${id}` } });
-    select.append(new Option('Right intent?', ''), ...labels.map((label) => new Option(intentTitle(label), label)));
-    select.value = corrected_intent ?? '';
-    select.addEventListener('change', () => void this.#connection.change(id, { corrected_intent: select.value || null }));
-    return select;
+  /**
+   * @param {number} id
+   * @param {import('./inbox-row.js').Change} change
+   */
+  async #change(id, change) {
+    try {
+      await this.#connection.change(id, change);
+    } catch (error) {
+      const shown = this.#shown.get(id);
+      // As the server has it: nobody should take for stored what is not.
+      if (shown) this.#show(shown.item, error);
+      else showError(this.#error, error);
+    }
   }
 }
