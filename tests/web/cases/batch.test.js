@@ -15,6 +15,30 @@ const CHUNK_ROWS = 50;
 /** Rows in the document at once: PAGE_ROWS of www/batch/result-table.js. */
 const PAGE_ROWS = 25;
 
+/**
+ * Longest that the page may be held up at once, in milliseconds. No benchmark: nothing that it does takes a tenth of that by
+ * itself, and the rest is room for a machine that is busy with other things. Drawing all 10,000 rows takes two seconds.
+ */
+const HELD_MS = 1_000;
+
+/** Notes how long the page's main thread was held up, of whatever took it 50 ms or more (Long Tasks API). */
+function watchLongTasks() {
+  const state = /** @type {{ held: number[] }} */ (/** @type {unknown} */ (window));
+  state.held = [];
+  new PerformanceObserver((list) => state.held.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
+}
+
+/** @param {import('../lib/browser.js').Page} page @param {number} ms Holds the page up for that long, and waits until that was noted. */
+async function holdUp(page, ms) {
+  await page.evaluate((ms) => {
+    setTimeout(() => {
+      const end = performance.now() + ms;
+      while (performance.now() < end);
+    });
+  }, ms);
+  await page.waitForFunction((ms) => /** @type {{ held: number[] }} */ (/** @type {unknown} */ (window)).held.some((held) => held >= ms), ms);
+}
+
 /** Counts turns of the event loop, and notes at which turn each step of the progress came. */
 function countTurns() {
   const state = /** @type {{ turns: number, steps: { done: number, turns: number }[] }} */ (/** @type {unknown} */ (window));
@@ -39,6 +63,10 @@ test('10,000 rows: the page takes its turns all the while, and holds a page of r
   const rows = Array.from({ length: 10_000 }, (_, index) => `${index},${quoted(texts[index % texts.length])}`);
   await web.withPage(
     async ({ page, requests, complaints }) => {
+      await page.evaluate(watchLongTasks);
+      // An observer that sees nothing would prove nothing.
+      await holdUp(page, 100);
+      await page.evaluate(() => Object.assign(window, { held: [] }));
       await page.evaluate(countTurns);
       const started = requests.length;
       await batch(page, 'many.csv', `id,message\r\n${rows.join('\r\n')}\r\n`);
@@ -64,6 +92,10 @@ test('10,000 rows: the page takes its turns all the while, and holds a page of r
       assert.equal(await page.locator('#batch-rows tr').count(), PAGE_ROWS);
       assert.deepEqual(requests.slice(started), [], 'nothing of it is sent');
       assert.deepEqual(complaints, []);
+      const held = await page.evaluate(() => /** @type {{ held: number[] }} */ (/** @type {unknown} */ (window)).held);
+      const longest = Math.max(0, ...held);
+      console.log(`MEASURED batch: 10,000 rows, ${held.length} tasks of 50 ms or more on the page’s main thread, the longest ${longest.toFixed(0)} ms`);
+      assert.ok(longest < HELD_MS, `the page was held up for ${longest} ms`);
       console.log(`MEASURED batch: 10,000 rows, ${steps.length} chunks, at least ${Math.min(...steps.slice(1).map(({ turns }, at) => turns - steps[at].turns))} turns of the event loop between two`);
     },
     undefined,

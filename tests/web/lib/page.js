@@ -1,5 +1,9 @@
 /** The page as a person uses it. */
 
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
 /** @typedef {import('./browser.js').Page} Page */
 
 /** A message that is nothing but trouble for a page that shows it as markup. */
@@ -37,18 +41,25 @@ export async function waitForInbox(page, status = 'Live') {
 }
 
 /**
- * Gives the batch tab a file, and classifies its rows.
+ * Gives the batch tab a file, and classifies its rows. The file is one on the disk: bytes from here would be unpacked in the
+ * page, which a large file holds up.
  *
  * @param {Page} page
  * @param {string} name
  * @param {string} text
  */
 export async function batch(page, name, text) {
-  await page.click('#tab-batch');
-  await page.setInputFiles('#batch-file', { name, mimeType: 'text/plain', buffer: Buffer.from(text) });
-  await page.waitForFunction((name) => document.querySelector('#batch-setup:not([hidden]) #batch-name')?.textContent === name, name);
-  await page.click('#batch-run');
-  await page.waitForFunction(() => /^[\d,]+ rows in /.test(document.querySelector('#batch-status')?.textContent ?? ''), null, { timeout: 300_000 });
+  const folder = mkdtempSync(join(tmpdir(), 'relayops-batch-'));
+  try {
+    writeFileSync(join(folder, name), text);
+    await page.click('#tab-batch');
+    await page.setInputFiles('#batch-file', join(folder, name));
+    await page.waitForFunction((name) => document.querySelector('#batch-setup:not([hidden]) #batch-name')?.textContent === name, name);
+    await page.click('#batch-run');
+    await page.waitForFunction(() => /^[\d,]+ rows in /.test(document.querySelector('#batch-status')?.textContent ?? ''), null, { timeout: 300_000 });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /**
