@@ -60,6 +60,20 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
           await inbox.goto(`${web.origin()}/inbox.html`);
           await inbox.locator('#inbox blockquote').first().waitFor();
           await check(inbox, state('inbox'));
+          await inbox.route('**/api/escalations/*', (route) => route.abort());
+          await inbox.locator('#inbox select').first().selectOption('billing');
+          await inbox.click('#inbox-export');
+          await inbox.locator('#inbox [role="alert"]').waitFor();
+          await inbox.waitForSelector('#inbox-error:not([hidden])');
+          await check(inbox, state('inbox, failures'));
+          const gpu = await context.newPage();
+          await gpu.goto(`${web.origin()}/gpu.html`);
+          await check(gpu, state('benchmark'));
+          await gpu.fill('#rounds', '1');
+          await gpu.click('#run');
+          await gpu.waitForSelector('#outcome:not([hidden])', { timeout: 120_000 });
+          await gpu.click('summary');
+          await check(gpu, state('benchmark, result'));
         },
         undefined,
         { keepModel: true, isPrivate: false, context: { colorScheme, viewport: { width, height: 900 } } },
