@@ -44,6 +44,7 @@ const model = new ModelPanel({
     batch.use(null);
     evaluation.use(null, null);
   },
+  onFetched: (bytes) => privacy.fetched(bytes),
 });
 acceptDrops({
   onModel: (file) => model.loadFile(file),

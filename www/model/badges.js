@@ -26,14 +26,21 @@ const KERNELS = [
 export function badgesOf({ backend, threads }) {
   const at = KERNELS.findIndex(([part]) => backend.includes(part));
   const kernels = at < 0 ? [{ text: backend, on: true }] : [{ text: KERNELS[at][1], on: true }];
+  // A GPU has threads of its own.
+  if (backend === 'webgpu') return kernels;
   return [...kernels, { text: threads === 1 ? '1 thread' : `${threads} threads`, on: threads > 1 }];
 }
 
 /**
  * @param {ModelInfo} info
- * @returns {string} Why nothing faster runs.
+ * @returns {string} What it runs on, and why on nothing faster.
  */
-export function reasonOf({ backend, reason }) {
+export function reasonOf({ backend, reason, gpu }) {
+  if (backend === 'webgpu') {
+    const name = [gpu?.vendor, gpu?.architecture].filter(Boolean).join(' ');
+    const place = `On ${gpu?.software ? 'a graphics processor in software' : 'the graphics processor'}${name === '' ? '' : ` (${name})`}`;
+    return reason === null ? `${place}.` : `${place}. ${reason}.`;
+  }
   if (reason !== null) return `Not faster because: ${reason}.`;
-  return backend.includes('webgpu') ? 'On the graphics processor.' : 'On the processor, with the fastest build that the engine has.';
+  return 'On the processor, with the fastest build that the engine has.';
 }

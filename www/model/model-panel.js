@@ -4,7 +4,9 @@ import { IntentClassifier, IntentError } from '/pkg/index.js';
 import { create, element, showError, showFacts } from '../ui/dom.js';
 import { bytes, duration, millions, setting } from '../ui/format.js';
 import { badgesOf, reasonOf } from './badges.js';
+import { Fetched } from './fetched.js';
 import { ModelList } from './model-list.js';
+import { RunOn } from './run-on.js';
 
 /** @typedef {import('/pkg/index.js').LoadProgress} LoadProgress */
 /** @typedef {import('/pkg/index.js').ModelInfo} ModelInfo */
@@ -36,17 +38,26 @@ export class ModelPanel {
   #phase = element('loading-phase', HTMLElement);
   #bytes = element('loading-bytes', HTMLElement);
   #list = new ModelList((choice) => void this.#load(choice));
+  // What is there moves over at once.
+  #runOn = new RunOn(() => void (this.#choice && this.#load(this.#choice)));
+  #fetched;
   #onReady;
   #onGone;
   /** @type {AbortController | null} */
   #loading = null;
+  /** What is loaded, or on its way. @type {Choice | null} */
+  #choice = null;
   /** @type {IntentClassifier | null} */
   #classifier = null;
 
   /**
-   * @param {{ onReady: (classifier: IntentClassifier, info: ModelInfo) => Promise<void>, onGone: () => void }} events
+   * @param {object} events
+   * @param {(classifier: IntentClassifier, info: ModelInfo) => Promise<void>} events.onReady
+   * @param {() => void} events.onGone
+   * @param {(bytes: number) => void} events.onFetched How much of the models was fetched so far.
    */
-  constructor({ onReady, onGone }) {
+  constructor({ onReady, onGone, onFetched }) {
+    this.#fetched = new Fetched(onFetched);
     this.#onReady = onReady;
     this.#onGone = onGone;
     this.#file.addEventListener('change', () => {
@@ -74,7 +85,7 @@ export class ModelPanel {
   /** Back to the choice of a model; whatever was loaded is freed. */
   reset() {
     this.#classifier?.dispose();
-    this.#classifier = null;
+    [this.#classifier, this.#choice] = [null, null];
     this.#onGone();
     this.#show('choose');
     void this.#list.refresh();
@@ -85,20 +96,26 @@ export class ModelPanel {
    *
    * @param {Choice} choice
    */
-  async #load({ name, model, second, warning }) {
+  async #load(choice) {
+    const { name, model, second, warning } = choice;
     this.#loading?.abort();
     const hadFocus = this.#choose.contains(document.activeElement);
     this.reset();
+    this.#choice = choice;
     showError(this.#error, null);
     this.#begin(name, hadFocus);
     const abort = new AbortController();
     this.#loading = abort;
+    this.#fetched.begin(model?.pack instanceof File ? model.pack.size : 0);
     const started = performance.now();
     try {
       const onProgress = (/** @type {LoadProgress} */ progress) => {
-        if (this.#loading === abort) this.#showProgress(progress, model === undefined && second === undefined);
+        if (this.#loading !== abort) return;
+        this.#fetched.add(progress);
+        this.#showProgress(progress, model === undefined && second === undefined);
       };
-      const classifier = await IntentClassifier.load({ ...model, cascade: second, onProgress, signal: abort.signal });
+      const { backend } = this.#runOn;
+      const classifier = await IntentClassifier.load({ ...model, cascade: second, backend, onProgress, signal: abort.signal });
       const info = await classifier.info();
       if (this.#loading !== abort) {
         classifier.dispose();

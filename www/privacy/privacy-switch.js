@@ -1,7 +1,7 @@
 /** The switch that keeps everything in this tab, the count that shows it, and what waits to be sent. */
 
 import { element } from '../ui/dom.js';
-import { whole } from '../ui/format.js';
+import { bytes, whole } from '../ui/format.js';
 import { INBOX } from '../inbox/connection.js';
 import { RequestWatch } from './request-watch.js';
 
@@ -27,6 +27,8 @@ export class PrivacySwitch {
   #watch = new RequestWatch((paths) => this.#showRequests(paths));
   #inbox;
   #onDelivery;
+  /** When counting began, in words. */
+  #since = '';
   #absent = false;
   #token = '';
   /** @type {() => void} */
@@ -54,7 +56,7 @@ export class PrivacySwitch {
       this.#switch.checked = newValue === 'on';
       this.#changed();
     });
-    this.#connect();
+    this.#connect('the page opened');
   }
 
   /**
@@ -63,9 +65,18 @@ export class PrivacySwitch {
    */
   async use(classifier) {
     this.#classifier = classifier;
+    // What a page asks for to begin with is no message's doing.
+    if (classifier && this.#switch.checked) this.#count('the model was ready');
     if (classifier && !this.#switch.checked) await Promise.race([this.#known, new Promise((resolve) => setTimeout(resolve, KNOWN_MS))]);
     await this.#apply();
     return this.#classifier === classifier;
+  }
+
+  /** @param {number} count Bytes of model files that Workers have fetched for this page, which its own record does not have. */
+  fetched(count) {
+    const box = element('fetched', HTMLElement);
+    box.textContent = bytes(count);
+    box.dataset.bytes = String(count);
   }
 
   /** @param {import('../inbox/connection.js').State} state Of the connection to the inbox. */
@@ -79,14 +90,21 @@ export class PrivacySwitch {
   }
 
   #changed() {
-    this.#connect();
+    this.#connect('the switch was turned on');
     void this.#apply();
   }
 
-  #connect() {
+  /** @param {string} since When counting begins, in words. */
+  #count(since) {
+    this.#since = since;
+    this.#watch.start();
+  }
+
+  /** @param {string} since When that is, in words. */
+  #connect(since) {
     if (this.#switch.checked) {
       this.#inbox.disconnect();
-      this.#watch.start();
+      this.#count(since);
     } else {
       this.#watch.stop();
       this.#inbox.connect();
@@ -127,7 +145,7 @@ export class PrivacySwitch {
   /** @param {string[]} paths */
   #showRequests(paths) {
     element('request-count', HTMLElement).textContent = whole(paths.length);
-    element('request-words', HTMLElement).textContent = paths.length === 1 ? 'request of this page since.' : 'requests of this page since.';
+    element('request-words', HTMLElement).textContent = `${paths.length === 1 ? 'request' : 'requests'} of this page since ${this.#since}.`;
     // Which ones they were, so that nobody has to take our word for what they carried.
     element('request-paths', HTMLElement).textContent = paths.length === 0 ? '' : `The latest: ${paths.slice(-3).join(', ')}`;
   }

@@ -1,4 +1,4 @@
-/** Counts what the page asks the network for, as the browser's own record has it. */
+/** Counts what the page asks the network for, as the browser's own record has it. What Workers ask for is in records of theirs. */
 
 export class RequestWatch {
   #onChange;

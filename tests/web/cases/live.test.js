@@ -147,9 +147,17 @@ test('the privacy switch: no request at all, counted on the page and outside, an
       await page.evaluate(() => fetch('/icon.svg?counted'));
       await page.waitForFunction(() => document.querySelector('#request-count')?.textContent === '1');
       assert.match((await page.textContent('#request-paths')) ?? '', /icon\.svg/);
+      assert.match((await page.textContent('#request-words')) ?? '', /^request of this page since the switch was turned on\.$/);
+      const loaded = requests.length;
       await page.reload();
       await page.waitForSelector('#model-loaded:not([hidden])');
       assert.ok(await page.isChecked('#private'));
+      // What the page itself consists of has been asked for by now, also what came late: none of it is in the count.
+      assert.ok(requests.slice(loaded).some((url) => url.endsWith('/models/index.json')));
+      await page.waitForLoadState('networkidle');
+      await send(page, 'why was I charged twice?');
+      assert.equal(await page.textContent('#request-count'), '0');
+      assert.equal(await page.textContent('#request-words'), 'requests of this page since the model was ready.');
       await page.uncheck('#private');
       await waitForInbox(page);
       await send(page, 'refund my bill');

@@ -9,6 +9,7 @@ import { FILES, TEXTS, makeAdapters, native } from '../lib/adapters.js';
 import { send } from '../lib/page.js';
 import { ROOT } from '../lib/paths.js';
 import { suite } from '../lib/suite.js';
+import { Fetched } from '../../../www/model/fetched.js';
 import { withAdapters } from '../../../www/model/offered.js';
 import { bytes, percent } from '../../../www/ui/format.js';
 
@@ -87,6 +88,65 @@ async function load(page, button) {
   await page.waitForSelector('#model-loaded:not([hidden]), #model-error:not([hidden])');
   assert.ok(await page.isVisible('#model-loaded'), (await page.textContent('#model-error')) ?? '');
 }
+
+test('with the privacy switch on, what Workers fetch of models is told of, and the count begins anew with each', async () => {
+  const { folder } = web.models();
+  const size = statSync(join(folder, 'small/model.gguf')).size;
+  await web.withPage(
+    async ({ page, requests }) => {
+      const fetched = async () => Number(await page.getAttribute('#fetched', 'data-bytes'));
+      const before = await fetched();
+      assert.ok(before >= size, `the page’s own model has ${before} bytes`);
+      assert.equal(await page.textContent('#fetched'), bytes(before));
+      assert.ok(await page.isVisible('#fetched'));
+      for (const round of ['downloaded', 'kept']) {
+        await page.evaluate(() => fetch('/icon.svg?counted'));
+        await page.waitForFunction(() => document.querySelector('#request-count')?.textContent === '1');
+        const asked = requests.length;
+        await page.click('#change');
+        await load(page, 'Load compact');
+        const more = (await fetched()) - before;
+        assert.ok(requests.slice(asked).some((url) => url.endsWith('/models/small/model.gguf')) === (round === 'downloaded'));
+        // The pack's other files are small.
+        assert.ok(more >= size && more < size * 1.1, `${round}: ${more} bytes more`);
+        assert.equal(await page.textContent('#request-count'), '0');
+        assert.equal(await page.textContent('#request-words'), 'requests of this page since the model was ready.');
+      }
+      const own = { name: 'mine.gguf', mimeType: '', buffer: readFileSync(web.models().tiny) };
+      const sofar = await fetched();
+      await page.setInputFiles('#file', own);
+      await page.waitForFunction(() => document.querySelector('#model-loaded:not([hidden]) #loaded-name')?.textContent === 'mine.gguf');
+      assert.equal(await fetched(), sofar, 'a file of somebody’s own is not fetched');
+    },
+    undefined,
+    { keepModel: true },
+  );
+});
+
+test('fetched bytes are counted through restarts, caches and files of one’s own', () => {
+  /** @type {number[]} */
+  const seen = [];
+  const count = new Fetched((total) => seen.push(total));
+  const at = (/** @type {number} */ loaded, /** @type {number | null} */ total, /** @type {number} */ kept = 0) =>
+    count.add({ phase: 'download', loaded, total, cache: { state: 'reading', bytes: kept } });
+  count.begin(0);
+  at(0, 100);
+  at(60, 100);
+  // Read ahead from the cache, and then loaded.
+  at(60, 100, 40);
+  at(100, 100, 40);
+  assert.equal(seen.at(-1), 60);
+  // The same again with another build of the engine, now from the cache.
+  at(0, 100);
+  at(100, 100, 100);
+  assert.equal(seen.at(-1), 60);
+  count.begin(100);
+  count.add({ phase: 'wasm', loaded: 1, total: 1 });
+  at(5, 110);
+  at(110, 110);
+  assert.equal(seen.at(-1), 70, 'the adapter of a file of one’s own');
+  assert.deepEqual(seen, seen.toSorted((a, b) => a - b));
+});
 
 /** @param {import('../lib/browser.js').Page} page @param {string} term */
 const fact = (page, term) => page.locator('#loaded-facts div', { has: page.locator('dt', { hasText: term }) }).locator('dd').textContent();
@@ -230,9 +290,13 @@ test('the badges say what runs, and why nothing faster does', async () => {
   const { badgesOf, reasonOf } = await import('../../../www/model/badges.js');
   const info = (/** @type {object} */ given) => /** @type {any} */ ({ backend: 'cpu-simd128', threads: 1, reason: null, ...given });
   assert.deepEqual(badgesOf(info({})).map(({ text, on }) => [text, on]), [['SIMD', true], ['1 thread', false]]);
-  assert.equal(badgesOf(info({ backend: 'webgpu' }))[0].text, 'WebGPU');
+  assert.deepEqual(badgesOf(info({ backend: 'webgpu' })), [{ text: 'WebGPU', on: true }]);
   assert.equal(badgesOf(info({ backend: 'something-new' }))[0].text, 'something-new');
   assert.equal(reasonOf(info({ reason: 'no relaxed SIMD' })), 'Not faster because: no relaxed SIMD.');
+  const gpu = { vendor: 'acme', architecture: 'roadrunner', description: '', software: false, losses: 0 };
+  assert.equal(reasonOf(info({ backend: 'webgpu', gpu })), 'On the graphics processor (acme roadrunner).');
+  assert.equal(reasonOf(info({ backend: 'webgpu', gpu, reason: 'WebGPU runs unchecked' })), 'On the graphics processor (acme roadrunner). WebGPU runs unchecked.');
+  assert.equal(reasonOf(info({ backend: 'webgpu', gpu: { ...gpu, vendor: '', architecture: '', software: true } })), 'On a graphics processor in software.');
   await web.withPage(
     async ({ page }) => {
       const { backend, threads, reason } = await page.evaluate(async () => {

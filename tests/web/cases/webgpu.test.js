@@ -9,6 +9,7 @@ import { TEXTS, distance, makeAdapters, native, offer } from '../lib/adapters.js
 import { change } from '../lib/change.js';
 import { ROOT, binary } from '../lib/paths.js';
 import { gpuTest as test } from '../lib/gpu-test.js';
+import { send } from '../lib/page.js';
 import { suite } from '../lib/suite.js';
 
 /** @typedef {import('../lib/browser.js').BrowserContext} BrowserContext */
@@ -366,13 +367,71 @@ test('on the CPU nothing of WebGPU is touched', async () => {
   );
 });
 
-test('the benchmark’s page measures both sides and gives a result to share', async () => {
+/**
+ * Waits until a model is loaded of which the page says that.
+ *
+ * @param {Page} page
+ * @param {RegExp} badges
+ * @param {RegExp} reason
+ */
+async function runsOn(page, badges, reason) {
+  const holds = (/** @type {string[]} */ [badges, reason]) => {
+    const text = (/** @type {string} */ selector) => Array.from(document.querySelectorAll(`#model-loaded:not([hidden]) ${selector}`), (one) => one.textContent).join(', ');
+    return new RegExp(badges).test(text('#badges li')) && new RegExp(reason).test(text('#backend-reason'));
+  };
+  await page.waitForFunction(holds, [badges.source, reason.source], { timeout: 60_000 });
+}
+
+test('somebody chooses the GPU on the page: what is loaded moves over, the badge and the reason say so, and it holds for the next model', async () => {
+  await web.withPage(
+    async ({ page, complaints }) => {
+      await runsOn(page, /^Relaxed SIMD, /, /./);
+      await page.getByRole('radio', { name: 'GPU' }).check();
+      await runsOn(page, /^WebGPU$/, /^On a graphics processor in software( \(.+\))?\.$/);
+      await send(page, 'my internet is down');
+      assert.equal(await page.textContent('#json'), '{"intent": "reset_device"}');
+      await page.click('#change');
+      await page.getByRole('button', { name: 'Load tiny.gguf', exact: true }).click();
+      await runsOn(page, /^WebGPU$/, /^On a graphics processor in software.*nothing checks its answers/);
+      assert.equal(await page.textContent('#loaded-name'), 'tiny.gguf');
+      await page.getByRole('radio', { name: 'CPU' }).check();
+      await runsOn(page, /^Relaxed SIMD, /, /./);
+      assert.equal(await page.textContent('#loaded-name'), 'tiny.gguf');
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0);
+      assert.deepEqual(complaints, []);
+    },
+    undefined,
+    { keepModel: true, context: { viewport: { width: 390, height: 844 } } },
+  );
+});
+
+test('somebody chooses the GPU where there is none, by the keyboard: the CPU goes on, and the page says why', async () => {
+  await without.withPage(
+    async ({ page }) => {
+      await page.focus('#run-on-cpu');
+      await page.keyboard.press('ArrowRight');
+      await runsOn(page, /^Relaxed SIMD, /, /^Not faster because: no WebGPU: the browser has no adapter/);
+      assert.ok(await page.isChecked('#run-on-gpu'), 'the choice stays');
+      assert.equal(await page.evaluate(() => document.activeElement?.id), 'run-on-gpu');
+    },
+    undefined,
+    { keepModel: true },
+  );
+});
+
+test('the benchmark’s page measures both sides and gives a result to read and to share', async () => {
   await web.withPage(async ({ page, complaints }) => {
+    await page.setViewportSize({ width: 390, height: 844 });
     await page.goto(`${web.origin()}/gpu.html`);
     await page.fill('#rounds', '1');
     await page.click('#run');
-    await page.waitForSelector('#copy:not([hidden]), #error:not([hidden])', { timeout: 120_000 });
+    await page.waitForSelector('#outcome:not([hidden]), #error:not([hidden])', { timeout: 120_000 });
     assert.equal(await page.isVisible('#error'), false, (await page.textContent('#error')) ?? '');
+    assert.match((await page.textContent('#verdict')) ?? '', /^The [CG]PU answers [\d.]+ times as fast as the [CG]PU\.$/);
+    assert.match((await page.textContent('#gpu-note')) ?? '', /emulates its GPU in software/);
+    assert.equal(await page.locator('#times td').count(), 6);
+    assert.ok(await page.evaluate(() => Array.from(document.querySelectorAll('.scroll'), (box) => box.scrollWidth - box.clientWidth).every((over) => over === 0)), 'the table has room');
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0);
     const result = JSON.parse((await page.textContent('#result')) ?? '');
     assert.deepEqual([result.model, result.gpu_side.backend, result.label_flips], ['compact', 'webgpu', 0]);
     assert.match(result.cpu_side.backend, /^cpu-/);
@@ -380,6 +439,14 @@ test('the benchmark’s page measures both sides and gives a result to share', a
     assert.ok(result.gpu_side.n === result.messages && result.gpu_side.median_ms > 0 && result.cpu_side.median_ms > 0);
     assert.ok(result.largest_probability_difference <= TRAINED_TOLERANCE);
     assert.deepEqual(complaints, []);
+  });
+  await without.withPage(async ({ page }) => {
+    await page.goto(`${without.origin()}/gpu.html`);
+    await page.fill('#rounds', '1');
+    await page.click('#run');
+    await page.waitForSelector('#outcome:not([hidden])', { timeout: 120_000 });
+    assert.equal(await page.textContent('#verdict'), 'No GPU could be used here.');
+    assert.match((await page.textContent('#gpu-note')) ?? '', /^Both columns are the CPU’s\. no WebGPU: /);
   });
 });
 
