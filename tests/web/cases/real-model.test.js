@@ -94,7 +94,7 @@ function withModel({ name, file, adapter, count }, names) {
     expected = native(path, texts);
     assert.equal(expected.length, texts.length);
     await web.withPage(async ({ page, complaints }) => {
-      const { answers, info, loadMs } = await page.evaluate(
+      const { answers, info, loadMs, ended } = await page.evaluate(
         async ({ url, texts }) => {
           const { IntentClassifier } = await import('/pkg/index.js');
           const started = performance.now();
@@ -102,10 +102,26 @@ function withModel({ name, file, adapter, count }, names) {
           const loadMs = performance.now() - started;
           const answers = [];
           for (const text of texts) answers.push(await classifier.classify(text));
-          return { answers, info: await classifier.info(), loadMs };
+          // How long an older text still keeps the Worker from a newer one.
+          const ended = [];
+          const typing = classifier.session();
+          for (const [index, text] of texts.entries()) {
+            const older = window.outcome(typing.update(text));
+            // At different places of its pass.
+            await new Promise((resolve) => setTimeout(resolve, 5 * (index % 8)));
+            const changed = performance.now();
+            const newer = window.outcome(typing.update(`${text}, please`));
+            const { code } = await older;
+            ended.push({ code, ms: performance.now() - changed });
+            await newer;
+          }
+          typing.close();
+          return { answers, info: await classifier.info(), loadMs, ended };
         },
         { url: `/models/${file}`, texts },
       );
+      for (const { code } of ended) assert.equal(code, 'superseded');
+      const ends = ended.map(({ ms }) => ms);
       let worst = 0;
       for (const [index, answer] of answers.entries()) {
         assert.equal(answer.json, expected[index].json, texts[index]);
@@ -119,6 +135,7 @@ function withModel({ name, file, adapter, count }, names) {
         `MEASURED ${file} in Chromium, ${info.backend}, ${info.threads} thread(s): load ${loadMs.toFixed(0)} ms; ` +
           `wasm memory ${(info.wasmMemoryBytes / 2 ** 20).toFixed(0)} MiB, ${factor.toFixed(2)} x the file; ` +
           `per message median ${quantile(times, 0.5).toFixed(0)} ms, p95 ${quantile(times, 0.95).toFixed(0)} ms (n=${times.length}); ` +
+          `a newer text ends an older one in a median of ${quantile(ends, 0.5).toFixed(1)} ms, at most ${quantile(ends, 1).toFixed(1)} ms; ` +
           `largest probability difference to native ${worst.toExponential(1)}`,
       );
       assert.ok(worst <= TOLERANCE, `probabilities differ by ${worst}`);
