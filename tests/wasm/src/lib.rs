@@ -9,7 +9,7 @@ mod gpu_suite;
 #[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod kernel_suite;
 #[cfg(feature = "webgpu")]
-mod shaders;
+pub mod shaders;
 
 use kernel_suite::layers;
 use wasm_bindgen::prelude::wasm_bindgen;
