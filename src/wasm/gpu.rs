@@ -86,7 +86,6 @@ impl Gpu {
 #[wasm_bindgen]
 impl Classifier {
     /// Resolves when a step that said `{ state: 'waiting' }` can go on.
-    #[must_use]
     pub fn answered(&self) -> Promise {
         let waiting = self.0.waiting();
         future_to_promise(async move {
