@@ -137,7 +137,7 @@ pub trait Backend: Send + 'static {
     /// Goes on with it. Values are handed out once.
     ///
     /// # Errors
-    /// `device_lost`, `out_of_memory`, `inference`: where anything failed since the last time.
+    /// `device_lost`, `out_of_memory`, `inference`: where anything of the device ever failed.
     fn take(&self, reading: &mut Self::Reading) -> Result<Taken>;
 
     /// Whether activations are rounded as the kernels of [`quant`](crate::quant) do, and added in their order: what golden

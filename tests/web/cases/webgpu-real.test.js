@@ -12,10 +12,10 @@ import { suite } from '../lib/suite.js';
 
 const FOLDER = process.env.RELAYOPS_TEST_MODELS ?? '';
 const FILE = 'qwen2.5-coder-0.5b-instruct-q4_k_m.gguf';
-/** The CPU rounds activations to 8 bits (see real-model.test.js), the GPU does not. */
-const TOLERANCE = 0.15;
+/** Of a probability: the CPU rounds activations to 8 bits, the GPU does not. Measured: 0.018. */
+const TOLERANCE = 0.025;
 /** Lead of the CPU's best label over its second, as probability, from which on the GPU's must be the same. */
-const LEAD = 0.05;
+const LEAD = 2 * TOLERANCE;
 const NAME = `the real 0.5B gives the CPU’s labels on WebGPU, wherever the CPU’s leads by ${LEAD} or more`;
 const LIMIT_MS = 1_800_000;
 
