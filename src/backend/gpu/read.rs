@@ -50,7 +50,7 @@ impl Reading {
     pub(super) fn take(&mut self, shared: &Shared) -> Result<Taken> {
         let Some(staging) = &self.staging else { return Ok(Taken::Values(Buffer::default())) };
         // Waits where that can be done; in a browser it does nothing, and the answer comes between two calls.
-        if let Err(error) = shared.device.poll(wgpu::PollType::wait_indefinitely()) {
+        if let Err(error) = shared.wait() {
             return Err(shared.faults.lost(error));
         }
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();

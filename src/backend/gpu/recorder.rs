@@ -142,6 +142,17 @@ impl Shared {
         }
     }
 
+    /// Waits until the device has done all that it was given, where that can be done; in a browser it does nothing.
+    ///
+    /// # Errors
+    /// Where the device is gone.
+    pub(super) fn wait(&self) -> std::result::Result<(), wgpu::PollError> {
+        // Whoever submits or waits runs the callbacks of everybody's values: another thread would find that the device is
+        // done, and not what it wrote.
+        let _recorder = self.lock();
+        self.device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Recorder> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
