@@ -132,7 +132,7 @@ export function toWire(thrown) {
     return { code, message: thrown.message, fatal: code === 'worker_failed', ...(unfit && { unfit }) };
   }
   const hint = thrown instanceof WebAssembly.RuntimeError ? ' (a trap: most often memory ran out)' : '';
-  return { code: 'worker_failed', message: `the engine stopped: ${describe(thrown)}${hint}`, fatal: true };
+  return { code: 'worker_failed', message: `the engine stopped: ${describe(thrown)}${hint}`, fatal: true, ...(unfit && { unfit }) };
 }
 
 /** That a build of the engine is not fit for the model here, while there is another one to try. */

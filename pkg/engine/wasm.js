@@ -128,12 +128,12 @@ export async function judged({ build, unfit, isCramped, isLast }, prepare) {
     const { code, message } = /** @type {{ code?: unknown, message?: unknown }} */ (error ?? {});
     // A request that does not fit the model is `inference` too: no build answers that.
     const isWrong = code === 'golden_mismatch' || (code === 'inference' && String(message).includes(NOT_FINITE));
-    // Builds without threads have memory of their own, which may grow larger.
-    const isTight = code === 'out_of_memory' && isCramped;
+    // Builds without threads have memory of their own, which may grow larger. Not every allocation that fails has a code.
+    const isTight = isCramped && (code === 'out_of_memory' || error instanceof WebAssembly.RuntimeError);
     if (!isWrong && !isTight) throw error;
     // The page starts anew without this build, and with memory that nothing wrong has been written to.
     if (!isLast) throw Object.assign(/** @type {Error} */ (error), { unfit: { build, isCramped: isTight } });
-    if (unfit.length === 0) throw error;
+    if (unfit.length === 0 || typeof code !== 'string') throw error;
     const before = unfit.map((one) => one.build).join(', ');
     throw new IntentError(/** @type {import('../errors.js').IntentErrorCode} */ (code), `${message}; nor did the builds ${before}`, { cause: error });
   }
