@@ -50,7 +50,8 @@ pub struct Paths {
 pub enum Products {
     /// In 32-bit floats.
     F32,
-    /// Matrices and operands rounded to bf16, sums in f32; for CPUs with a unit for it (Intel AMX), very slow on others.
+    /// Matrices and operands rounded to bf16, sums in f32; for CPUs with instructions for it (Intel AMX, AVX-512 BF16),
+    /// very slow on others.
     Bf16,
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Training in mixed precision (Micikevicius et al. 2018, arXiv 1710.03740; bf16: Kalamkar et al. 2019, arXiv
 //! 1905.12322): the frozen matrices and what they are multiplied with are rounded, everything that is trained is not.
-//! Matrix units compute this several times as fast as f32.
+//! Matrix units compute this several times as fast as f32, AVX-512's dot products up to twice as fast.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod scalar;
 
 use half::bf16;
@@ -33,6 +35,10 @@ trait Unit: Sync {
 /// What this machine has, the fastest last.
 fn units() -> Vec<&'static dyn Unit> {
     let mut all: Vec<&'static dyn Unit> = vec![&scalar::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    if avx512::available() {
+        all.push(&avx512::Avx512);
+    }
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     if amx::available() {
         all.push(&amx::Amx);
