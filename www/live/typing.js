@@ -12,10 +12,6 @@ const QUIET = ['superseded', 'disposed', 'aborted', 'empty_message'];
 export class Typing {
   /** @type {Session | null} */
   #session = null;
-  /** Messages that were sent and are not answered yet; they go in turn. */
-  #sending = 0;
-  /** @type {Promise<unknown>} */
-  #turn = Promise.resolve();
   #text = '';
   #onResult;
   #onError;
@@ -38,8 +34,7 @@ export class Typing {
   /** @param {string} text The whole of it, as it is now. */
   update(text) {
     this.#text = text;
-    // A later update would end the message that is being sent.
-    if (this.#sending === 0) void this.#look();
+    void this.#look();
   }
 
   /**
@@ -50,16 +45,8 @@ export class Typing {
   async submit(text) {
     const session = this.#session;
     if (!session) throw new IntentError('disposed', 'there is no model');
-    this.#sending += 1;
     this.#text = '';
-    const mine = this.#turn.then(() => session.submit(text));
-    this.#turn = mine.catch(() => undefined);
-    try {
-      return await mine;
-    } finally {
-      this.#sending -= 1;
-      if (this.#sending === 0) void this.#look();
-    }
+    return session.submit(text);
   }
 
   async #look() {
@@ -67,7 +54,7 @@ export class Typing {
     if (!session || text.trim() === '') return;
     try {
       const result = await session.update(text);
-      if (this.#text === text && this.#sending === 0) this.#onResult(text, result);
+      if (this.#text === text) this.#onResult(text, result);
     } catch (error) {
       if (!(error instanceof IntentError && QUIET.includes(error.code))) this.#onError(error);
     }
