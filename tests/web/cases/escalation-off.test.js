@@ -233,7 +233,7 @@ test('the page’s switch takes back what a model that is gone left behind', asy
       await waitUntilErased(page, /"state":"queued"/);
       await context.unroute(`**${INBOX}`);
       const made = posts.length;
-      await page.locator('#offered-list button').first().click();
+      await page.click('#compact');
       await page.waitForSelector('#model-loaded:not([hidden])');
       await page.uncheck('#private');
       await page.waitForFunction(() => document.querySelector('#outbox')?.textContent === '0 queued, 0 sent, 1 failed');
