@@ -8,7 +8,7 @@ import { IntentError } from '../errors.js';
 import { UnfitBuildError } from '../protocol.js';
 import { checkEscalation } from '../outbox/options.js';
 import { Outbox } from '../outbox/outbox.js';
-import { eraseInTime } from '../outbox/store.js';
+import { eraseInTime } from '../outbox/unattended.js';
 import { openAdapter } from './adapter-source.js';
 import {
   checkAfterCrash,
@@ -113,8 +113,10 @@ export class IntentClassifier {
   #thresholds;
   /** Where escalations go; `null` while that is off. @type {Outbox | null} */
   #outbox = null;
-  /** Outboxes of former settings. @type {Outbox[]} */
-  #retired = [];
+  /** Outboxes of former settings that are not closed yet. @type {Set<Outbox>} */
+  #former = new Set();
+  /** Addresses that anything was for. @type {Set<string>} */
+  #addresses = new Set();
   /** Settles when all that waited was taken back. @type {Promise<unknown>} */
   #withdrawing = Promise.resolve();
   /** Ends the erasing of what earlier visits left behind; `null` before escalation was off. @type {AbortController | null} */
@@ -334,7 +336,8 @@ export class IntentClassifier {
   /**
    * Says where messages go that the gate does not leave to the device. Another address, or other settings of the same,
    * hold when it resolves; until then the former do. `'off'` holds at once: nothing is sent any more, neither what is
-   * under way nor what was queued before, by no page of the origin; it resolves when the others can know.
+   * under way nor what was queued before for an address that this classifier sent to, by no page of the origin; it resolves
+   * when the others can know. What waits for another address `Outbox.withdraw(url)` takes back.
    *
    * @param {'off' | import('../outbox/types.js').EscalationOptions} escalation
    * @returns {Promise<void>}
@@ -344,11 +347,9 @@ export class IntentClassifier {
     const settings = checkEscalation(escalation);
     const turn = (this.#settings += 1);
     if (!settings) {
-      this.#retire(null);
+      this.#replace(null);
       this.#eraseInTime();
-      // Those of former settings too: they may still be storing something. A database that is gone holds nothing that
-      // could be sent.
-      this.#withdrawing = Promise.allSettled(this.#retired.map((outbox) => outbox.withdraw()));
+      this.#withdrawing = this.#withdraw();
       await this.#withdrawing;
       return;
     }
@@ -357,23 +358,28 @@ export class IntentClassifier {
     const outbox = await Outbox.open(settings);
     if (turn === this.#settings && !this.#disposed) {
       // What escalated meanwhile was taken by the one before. What it holds in memory nobody else can send.
-      const before = this.#retire(outbox);
-      if (before?.durable) before.stopSending();
+      this.#replace(outbox);
+      for (const former of this.#former) void former.retire().then(() => this.#former.delete(former));
       return;
     }
     outbox.close();
     if (this.#disposed) throw new IntentError('disposed', 'the classifier was disposed');
   }
 
-  /**
-   * @param {Outbox | null} next
-   * @returns {Outbox | null} The one before, which is kept until the end: it may still store something.
-   */
-  #retire(next) {
-    const before = this.#outbox;
-    if (before) this.#retired.push(before);
+  /** @param {Outbox | null} next The one before may still store something. */
+  #replace(next) {
+    if (this.#outbox) this.#former.add(this.#outbox);
     this.#outbox = next;
-    return before;
+    if (next) this.#addresses.add(next.url);
+  }
+
+  /** Takes back what waits. A database that is gone holds nothing that could be sent. */
+  async #withdraw() {
+    // Those of former settings too: they may still be storing something.
+    const open = Array.from(this.#former, (outbox) => outbox.withdraw());
+    const others = new Set(this.#addresses);
+    for (const { url } of this.#former) others.delete(url);
+    await Promise.allSettled([...open, ...Array.from(others, (url) => Outbox.withdraw(url))]);
   }
 
   #eraseInTime() {
@@ -388,9 +394,9 @@ export class IntentClassifier {
    */
   dispose() {
     this.#disposed = true;
-    for (const outbox of [...this.#retired, this.#outbox]) outbox?.close();
+    for (const outbox of [...this.#former, this.#outbox]) outbox?.close();
     this.#erasing?.abort();
-    this.#retired = [];
+    this.#former.clear();
     this.#outbox = null;
     this.#client.stop(new IntentError('disposed', 'the classifier was disposed'));
   }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { limited } from './limit.js';
 import { redact } from './redact.js';
 
 /** @typedef {import('../api.js').ClassifyResult} ClassifyResult */
@@ -15,6 +16,9 @@ const MAX_TEXT_CHARS = 8_000;
 
 /** Longest text that is redacted, in UTF-16 units: so much more that no cut number can move to the front. */
 const MAX_REDACTED_UNITS = 200_000;
+
+/** Longest that a hook may take, in milliseconds. */
+const HOOK_MS = 10_000;
 
 /** Limits of the server’s schema. */
 const MAX_NAME_CHARS = 64;
@@ -53,11 +57,11 @@ export async function bodyOf(text, result, createdMs, hook = redact) {
 /**
  * @param {string} text
  * @param {Redact} hook
- * @returns {Promise<import('./types.js').Redacted>} Never the text as it was, where the hook fails.
+ * @returns {Promise<import('./types.js').Redacted>} Never the text as it was, where the hook fails or gives no answer.
  */
 async function redactSafely(text, hook) {
   try {
-    const redacted = await hook(text);
+    const redacted = await limited(hook(text), HOOK_MS);
     const sound = typeof redacted?.text === 'string' && Array.isArray(redacted.redactions);
     if (sound) return { text: toWellFormed(redacted.text), redactions: redacted.redactions.map(String) };
   } catch {

@@ -15,7 +15,10 @@ import { IntentError } from '../errors.js';
 const OPTIONS = /** @type {const} */ (['url', 'token', 'redact', 'maxAgeMs']);
 
 /** How long a text waits at the most unless told otherwise: over a weekend. */
-const MAX_AGE_MS = 72 * 60 * 60_000;
+const AGE_MS = 72 * 60 * 60_000;
+
+/** Longest that it may be told to wait, 28 days: a server knows a message’s key for 30, and would store it twice after that. */
+const MAX_AGE_MS = 28 * 24 * 60 * 60_000;
 
 /**
  * @param {unknown} value
@@ -26,13 +29,13 @@ export function checkEscalation(value) {
   if (value === undefined || value === 'off') return null;
   if (typeof value !== 'object') throw invalid('escalation', "expected 'off' or an object");
   const given = checkOptions(value, OPTIONS, 'escalation');
-  const { token, redact, maxAgeMs = MAX_AGE_MS } = given;
+  const { token, redact, maxAgeMs = AGE_MS } = given;
   if (token !== undefined && typeof token !== 'function' && !(typeof token === 'string' && /^[\x21-\x7e]+$/.test(token))) {
     throw invalid('escalation.token', 'expected a function, or a string of visible ASCII characters');
   }
   if (redact !== undefined && typeof redact !== 'function') throw invalid('escalation.redact', 'expected a function');
-  if (typeof maxAgeMs !== 'number' || !(maxAgeMs > 0) || maxAgeMs > Number.MAX_SAFE_INTEGER / 2) {
-    throw invalid('escalation.maxAgeMs', 'expected milliseconds, more than 0');
+  if (typeof maxAgeMs !== 'number' || !(maxAgeMs > 0 && maxAgeMs <= MAX_AGE_MS)) {
+    throw invalid('escalation.maxAgeMs', 'expected milliseconds, more than 0 and at most 28 days');
   }
   return /** @type {EscalationSettings} */ ({ url: urlOf(given.url), token, redact, maxAgeMs });
 }

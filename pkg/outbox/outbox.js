@@ -7,8 +7,11 @@
 
 import { bodyOf } from './body.js';
 import { checkEscalation } from './options.js';
-import { MAX_RETRY_AFTER_MS, eitherOf, send } from './send.js';
-import { CHANNEL, eraseInTime, expired, openStore } from './store.js';
+import { after, hastened, isUnanswered, isWithdrawn, itemOf, withdrawn } from './records.js';
+import { Refusals } from './refusals.js';
+import { eitherOf, send } from './send.js';
+import { openStore } from './store.js';
+import { CHANNEL, eraseInTime, takeBack } from './unattended.js';
 import { IntentError } from '../errors.js';
 
 /** @typedef {import('../api.js').ClassifyResult} ClassifyResult */
@@ -27,8 +30,8 @@ const MAX_TIMER_MS = 60 * 60_000;
 
 /**
  * The queue of one server address, shared by all pages of the origin. Events `queued`, `sent` and
- * `failed` are `CustomEvent`s whose `detail` is an {@link OutboxItem}; they tell of other pages’
- * messages too.
+ * `failed` are `CustomEvent`s whose `detail` is an {@link OutboxItem}; `cleared` says that all were forgotten. They tell of
+ * other pages too.
  */
 export class Outbox extends EventTarget {
   /** @type {EscalationSettings} */
@@ -41,10 +44,15 @@ export class Outbox extends EventTarget {
   #stop = new AbortController();
   /** Settles when all that waited was taken back: escalation is off. @type {Promise<void> | null} */
   #withdrawing = null;
+  /** Settles when another one has taken over and this one is closed. @type {Promise<void> | null} */
+  #retiring = null;
+  /** @type {() => void} */
+  #tellClosed = () => undefined;
   #closed = false;
   #erasing = new AbortController();
   /** What is under way. @type {{ key: string, end: AbortController } | null} */
   #sending = null;
+  #refusals = new Refusals();
   /** Messages being redacted and stored. @type {Set<Promise<void>>} */
   #storing = new Set();
   /** @type {Promise<void> | null} */
@@ -84,7 +92,20 @@ export class Outbox extends EventTarget {
     return new Outbox(settings, await openStore());
   }
 
-  /** Whether messages outlive the page; not where the browser refuses IndexedDB. */
+  /**
+   * Takes back what waits for an address, as {@link withdraw} of its outbox does, without opening that: nothing is sent
+   * meanwhile. Resolves when all pages can know.
+   *
+   * @param {string | URL} url
+   * @returns {Promise<void>}
+   * @throws {IntentError} `invalid_argument`
+   */
+  static async withdraw(url) {
+    const settings = checkEscalation({ url });
+    if (settings) await takeBack(settings.url);
+  }
+
+  /** Whether messages outlive the page; not where the browser refuses IndexedDB, nor while the disk is full for one that waits. */
   get durable() {
     return this.#store.durable;
   }
@@ -103,7 +124,7 @@ export class Outbox extends EventTarget {
    * @throws {IntentError} `disposed` after {@link close}
    */
   enqueue(text, result) {
-    if (this.#closed) throw new IntentError('disposed', 'the outbox was closed');
+    this.#requireOpen();
     const key = newKey();
     const storing = this.#storeNew(key, text, result).finally(() => this.#storing.delete(storing));
     this.#storing.add(storing);
@@ -117,22 +138,31 @@ export class Outbox extends EventTarget {
 
   /**
    * @returns {Promise<OutboxEntry[]>} All messages that are known, oldest first. Those that were
-   *   sent or failed are known until their time is over.
+   *   sent or failed are known until their time is over, of those that were sent the latest 200.
+   * @throws {IntentError} `disposed` after {@link close}
    */
   async list() {
+    this.#requireOpen();
     const records = await this.#store.all(this.url);
     return records.map((record) => ({ ...itemOf(record), text: record.body?.text ?? null }));
   }
 
-  /** @returns {Promise<Record<OutboxState, number>>} */
+  /**
+   * @returns {Promise<Record<OutboxState, number>>} How many {@link list} gives of each.
+   * @throws {IntentError} `disposed` after {@link close}
+   */
   async counts() {
-    const counts = { queued: 0, sent: 0, failed: 0 };
-    for (const { state } of await this.#store.all(this.url)) counts[state] += 1;
-    return counts;
+    this.#requireOpen();
+    return this.#store.counts(this.url);
   }
 
-  /** Sends what waits without waiting for the time of the next attempt; resolves when that was tried. */
+  /**
+   * Sends what waits without waiting for the time of the next attempt; resolves when that was tried.
+   *
+   * @throws {IntentError} `disposed` after {@link close}, `unavailable` after {@link stopSending} and {@link withdraw}
+   */
   async flush() {
+    this.#requireSending();
     await this.#hasten(() => true);
   }
 
@@ -140,23 +170,30 @@ export class Outbox extends EventTarget {
    * Queues messages again that failed and still have their text.
    *
    * @param {string} [key] Only this one. Without it, those stay that were taken back when escalation was turned off.
-   * @throws {IntentError} `unavailable` where it was turned off here: that takes an outbox that is opened later.
+   * @throws {IntentError} `disposed` after {@link close}, `unavailable` where it was turned off or stopped here: that takes
+   *   an outbox that is opened later.
    */
   async retry(key) {
-    if (this.#withdrawing) throw new IntentError('unavailable', 'escalation was turned off: open the outbox again');
+    this.#requireSending();
     const isMeant = (/** @type {OutboxRecord} */ record) => (key === undefined ? !isWithdrawn(record) : record.key === key);
-    const canBe = (/** @type {OutboxRecord} */ record) => record.state === 'failed' && record.body !== null && isMeant(record);
-    for (const item of (await this.#store.all(this.url)).filter(canBe)) {
-      await this.#change(item.key, (record) => (canBe(record) ? { ...record, state: 'queued', nextMs: 0, error: null } : record));
-    }
+    const canBe = (/** @type {OutboxRecord} */ record) => record.body !== null && isMeant(record);
+    const again = (/** @type {OutboxRecord} */ record) => /** @type {OutboxRecord} */ ({ ...record, state: 'queued', nextMs: 0, error: null });
+    for (const record of await this.#store.updateAll(this.url, 'failed', (record) => (canBe(record) ? again(record) : record))) this.#tell(record);
     this.#pump();
   }
 
-  /** Forgets all messages; what was not sent yet never will be. */
+  /**
+   * Forgets all messages, also in other pages; what was not sent yet never will be, and what is under way is ended.
+   *
+   * @throws {IntentError} `disposed` after {@link close}
+   */
   async clear() {
+    this.#requireOpen();
     await this.stored();
-    const records = await this.#store.all(this.url);
-    await this.#store.remove(records.map(({ key }) => key));
+    await this.#store.clear(this.url);
+    this.#sending?.end.abort();
+    this.#channel?.postMessage({ url: this.url, cleared: true });
+    if (!this.#closed) this.dispatchEvent(new Event('cleared'));
   }
 
   /**
@@ -179,9 +216,22 @@ export class Outbox extends EventTarget {
 
   async #takeBack() {
     await Promise.allSettled(this.#storing);
-    for (const { key, state } of await this.#store.all(this.url)) {
-      if (state === 'queued') await this.#change(key, (record) => (record.state === 'queued' ? withdrawn(record) : record));
+    for (const record of await this.#store.updateAll(this.url, 'queued', withdrawn)) this.#tell(record);
+  }
+
+  /**
+   * Leaves what waits to the next outbox, and sends only what no other can: what waits in memory. Closes when there is no
+   * more of that.
+   *
+   * @returns {Promise<void>} Settles when it is closed.
+   */
+  retire() {
+    if (!this.#retiring && !this.#closed) {
+      this.#retiring = new Promise((resolve) => (this.#tellClosed = resolve));
+      this.#sending?.end.abort();
+      void this.stored().catch(() => undefined).then(() => this.#pump());
     }
+    return this.#retiring ?? Promise.resolve();
   }
 
   /** Ends all activity. Messages that wait, also those still to be stored, are sent when an outbox is opened again. */
@@ -191,7 +241,17 @@ export class Outbox extends EventTarget {
     this.#erasing.abort();
     clearTimeout(this.#timer);
     globalThis.removeEventListener?.('online', this.#onOnline);
+    this.#tellClosed();
     void this.#finish();
+  }
+
+  #requireOpen() {
+    if (this.#closed) throw new IntentError('disposed', 'the outbox was closed');
+  }
+
+  #requireSending() {
+    this.#requireOpen();
+    if (this.#stop.signal.aborted) throw new IntentError('unavailable', 'nothing is sent from here any more: open the outbox again');
   }
 
   /** Not before what was handed over is stored, and what is being taken back is. */
@@ -210,10 +270,7 @@ export class Outbox extends EventTarget {
   /** @param {(record: OutboxRecord) => boolean} which Of those that wait. */
   async #hasten(which) {
     await this.stored();
-    const isMeant = (/** @type {OutboxRecord} */ record) => record.state === 'queued' && which(record);
-    for (const { key } of (await this.#store.all(this.url)).filter(isMeant)) {
-      await this.#store.update(key, (record) => (isMeant(record) ? { ...record, nextMs: 0, pausedUntilMs: 0 } : record));
-    }
+    await this.#store.updateAll(this.url, 'queued', (record) => (which(record) ? hastened(record) : record));
     // The one under way may have looked before.
     await this.#pumping;
     await this.#pump();
@@ -253,9 +310,11 @@ export class Outbox extends EventTarget {
     while (this.#pumpAgain && !this.#closed) {
       this.#pumpAgain = false;
       try {
-        await this.#expire();
-        if (!this.#stop.signal.aborted) await withLock(`${CHANNEL} ${this.url}`, this.#stop.signal, () => this.#sendDue());
-        await this.#setTimer();
+        const nextMs = await this.#expire();
+        const sends = !this.#stop.signal.aborted && (this.#retiring === null || this.#store.holds);
+        const wakeMs = sends ? await withLock(`${CHANNEL} ${this.url}`, this.#stop.signal, () => this.#sendDue()) : Infinity;
+        if (this.#retiring && this.#storing.size === 0 && !this.#store.holds) this.close();
+        this.#wakeIn(Math.min(nextMs, wakeMs ?? Infinity) - Date.now());
       } catch {
         // The database is gone for the moment.
         this.#wakeIn(MAX_TIMER_MS / 60);
@@ -263,18 +322,23 @@ export class Outbox extends EventTarget {
     }
   }
 
-  /** One after the other, oldest first, as long as anything is due. */
+  /**
+   * One after the other, as long as anything is due.
+   *
+   * @returns {Promise<number>} When something may be due again.
+   */
   async #sendDue() {
     for (;;) {
-      const now = Date.now();
-      const queued = (await this.#store.all(this.url)).filter(({ state }) => state === 'queued');
-      if (queued.some(({ pausedUntilMs }) => isAhead(pausedUntilMs, now))) return;
-      const due = queued.find(({ nextMs }) => !isAhead(nextMs, now));
-      if (!due || this.#stop.signal.aborted) return;
+      const retiring = this.#retiring;
+      const { due, wakeMs } = await this.#store.next(this.url, Date.now(), retiring !== null);
+      if (retiring !== this.#retiring) continue;
+      if (!due || this.#stop.signal.aborted) return wakeMs;
       const outcome = await this.#send(due);
       // Stopped altogether, or only this one was taken back.
       if (outcome.kind === 'stopped') continue;
-      await this.#change(due.key, (record) => after(record, outcome));
+      if (outcome.kind === 'sent') this.#refusals.sent();
+      const pause = outcome.kind === 'retry' && this.#refusals.pauses(due, outcome);
+      await this.#change(due.key, (record) => after(record, outcome, pause));
     }
   }
 
@@ -291,34 +355,17 @@ export class Outbox extends EventTarget {
     }
   }
 
-  /** Erases what has waited too long, and forgets what was done with long ago. */
+  /** @returns {Promise<number>} When something expires again, after what has waited too long was erased. */
   async #expire() {
-    const now = Date.now();
-    const over = (await this.#store.all(this.url)).filter(({ expiresMs }) => expiresMs <= now);
-    const done = over.filter((record) => expired(record, now) === null);
-    if (done.length > 0) await this.#store.remove(done.map(({ key }) => key));
-    for (const { key } of over.filter(({ state }) => state === 'queued')) {
-      await this.#change(key, (record) => expired(record, now) ?? record);
-    }
-  }
-
-  async #setTimer() {
-    const now = Date.now();
-    const records = await this.#store.all(this.url);
-    const queued = this.#stop.signal.aborted ? [] : records.filter(({ state }) => state === 'queued');
-    const ahead = (/** @type {number} */ ms) => (isAhead(ms, now) ? ms : now);
-    // While one is paused all are.
-    const pausedUntilMs = queued.reduce((latest, record) => Math.max(latest, ahead(record.pausedUntilMs)), now);
-    let at = now + MAX_TIMER_MS;
-    for (const { expiresMs } of records) at = Math.min(at, expiresMs);
-    for (const { nextMs } of queued) at = Math.min(at, Math.max(ahead(nextMs), pausedUntilMs));
-    this.#wakeIn(Math.max(at - now, 0));
+    const { failed, nextMs } = await this.#store.expire(Date.now());
+    for (const record of failed) this.#tell(record);
+    return nextMs;
   }
 
   /** @param {number} ms */
   #wakeIn(ms) {
     clearTimeout(this.#timer);
-    if (!this.#closed) this.#timer = setTimeout(() => this.#pump(), ms);
+    if (!this.#closed) this.#timer = setTimeout(() => this.#pump(), Math.min(Math.max(ms, 0), MAX_TIMER_MS));
   }
 
   /**
@@ -338,9 +385,9 @@ export class Outbox extends EventTarget {
   /** @param {OutboxRecord} record */
   #tell(record) {
     // Nobody here sends it.
-    const left = this.#stop.signal.aborted && !this.#withdrawing;
+    const left = this.#retiring !== null || (this.#stop.signal.aborted && !this.#withdrawing);
     this.#channel?.postMessage({ url: record.url, key: record.key, left });
-    if (!this.#closed) this.#emit(record);
+    if (!this.#closed && record.url === this.url) this.#emit(record);
   }
 
   /** @param {OutboxRecord} record */
@@ -348,74 +395,20 @@ export class Outbox extends EventTarget {
     this.dispatchEvent(new CustomEvent(record.state, { detail: itemOf(record) }));
   }
 
-  /** @param {unknown} data Which message another page changed. */
+  /** @param {unknown} data Which message another page changed, or that all were forgotten. */
   async #onOther(data) {
-    const { url, key, left } = /** @type {{ url?: unknown, key?: unknown, left?: unknown }} */ (data ?? {});
-    if (url !== this.url || typeof key !== 'string' || this.#closed) return;
-    const record = await this.#store.get(key).catch(() => undefined);
-    if (record?.state === 'failed' && this.#sending?.key === key) this.#sending.end.abort();
-    if (!record || this.#closed) return;
+    const { url, key, left, cleared } = /** @type {{ url?: unknown, key?: unknown, left?: unknown, cleared?: unknown }} */ (data ?? {});
+    if (url !== this.url || this.#closed) return;
+    if (cleared === true) this.dispatchEvent(new Event('cleared'));
+    const changed = cleared === true ? this.#sending?.key : key;
+    if (typeof changed !== 'string') return;
+    const record = await this.#store.get(changed).catch(() => null);
+    if (record === null) return;
+    if (record?.state !== 'queued' && this.#sending?.key === changed) this.#sending.end.abort();
+    if (cleared === true || !record || this.#closed) return;
     this.#emit(record);
     if (left === true && record.state === 'queued') this.#pump();
   }
-}
-
-/**
- * @param {OutboxRecord} record
- * @param {Exclude<import('./send.js').Outcome, { kind: 'stopped' }>} outcome
- * @returns {OutboxRecord}
- */
-function after(record, outcome) {
-  // Kept before there were counts of bytes, it has none.
-  const done = { ...record, attempts: record.attempts + 1, bytes: (record.bytes ?? 0) + outcome.bytes };
-  switch (outcome.kind) {
-    case 'sent':
-      return { ...done, state: 'sent', id: outcome.id, error: null, body: null, pausedUntilMs: 0 };
-    case 'failed':
-      return { ...done, state: 'failed', error: outcome.error, pausedUntilMs: 0 };
-    case 'retry': {
-      // Taken back meanwhile by another page.
-      if (record.state !== 'queued') return { ...done, error: record.error };
-      const nextMs = Date.now() + outcome.waitMs;
-      return { ...done, error: outcome.error, nextMs, pausedUntilMs: outcome.pause ? nextMs : 0 };
-    }
-  }
-}
-
-/**
- * As escalation that is turned off leaves a message: its text stays until its time is over.
- *
- * @param {OutboxRecord} record
- * @returns {OutboxRecord}
- */
-function withdrawn(record) {
-  return { ...record, state: 'failed', error: { code: 'off', status: null } };
-}
-
-/** @param {OutboxRecord} record */
-function isWithdrawn({ error }) {
-  return error?.code === 'off' && error.status === null;
-}
-
-/** Whether no server has answered the last attempt, for want of a network or of a token. @param {OutboxRecord} record */
-function isUnanswered({ error }) {
-  return error !== null && error.status === null;
-}
-
-/** @param {OutboxRecord} record @returns {OutboxItem} */
-function itemOf({ key, state, intent, reason, redactions, attempts, bytes, createdMs, nextMs, id, error }) {
-  const next = state === 'queued' ? nextMs : null;
-  return { key, state, intent, reason, redactions, attempts, bytes: bytes ?? 0, createdMs, nextMs: next, id, error };
-}
-
-/**
- * Further ahead than any wait means that the clock was set back.
- *
- * @param {number} ms
- * @param {number} now
- */
-function isAhead(ms, now) {
-  return ms > now && ms <= now + MAX_RETRY_AFTER_MS;
 }
 
 /**
@@ -423,15 +416,18 @@ function isAhead(ms, now) {
  *
  * @param {string} name
  * @param {AbortSignal} signal
- * @param {() => Promise<void>} body
+ * @template T
+ * @param {() => Promise<T>} body
+ * @returns {Promise<T | undefined>} `undefined` where it was aborted.
  */
 async function withLock(name, signal, body) {
   const locks = globalThis.navigator?.locks;
   if (!locks) return body();
   try {
-    await locks.request(name, { signal }, body);
+    return await locks.request(name, { signal }, body);
   } catch (error) {
     if (!signal.aborted) throw error;
+    return undefined;
   }
 }
 

@@ -8,12 +8,18 @@
 /** @typedef {import('./types.js').OutboxRecord} OutboxRecord */
 
 /**
- * What became of an attempt. `pause` means that the others need not be tried before either; `bytes` are those of
- * the body, where somebody answered it.
+ * An attempt that is to be made again. What it `concerns` is why: the message alone, whatever is sent to the address, or
+ * either of them. `bytes` are those of the body, where somebody answered it.
+ *
+ * @typedef {{ kind: 'retry', error: OutboxError, waitMs: number, concerns: 'message' | 'address' | 'unknown', bytes: number }} Retry
+ */
+
+/**
+ * What became of an attempt.
  *
  * @typedef {{ kind: 'sent', id: number, bytes: number }
  *   | { kind: 'failed', error: OutboxError, bytes: number }
- *   | { kind: 'retry', error: OutboxError, waitMs: number, pause: boolean, bytes: number }
+ *   | Retry
  *   | { kind: 'stopped' }} Outcome
  */
 
@@ -30,6 +36,9 @@ export const MAX_RETRY_AFTER_MS = 60 * 60_000;
 /** Answers that mean that this message will never be taken. */
 const FINAL = [400, 409, 413, 415];
 
+/** Answers that ask everybody to wait. */
+const BUSY = [429, 503];
+
 /**
  * @param {OutboxRecord} record
  * @param {string | (() => string | Promise<string>) | undefined} token
@@ -39,18 +48,20 @@ const FINAL = [400, 409, 413, 415];
 export async function send(record, token, stop) {
   const body = JSON.stringify(record.body);
   let bytes = 0;
-  const retry = (/** @type {string} */ code, /** @type {number | null} */ status, waitMs = 0, pause = true) => {
+  /** @type {(code: string, status: number | null, concerns?: Retry['concerns'], waitMs?: number) => Retry} */
+  const retry = (code, status, concerns = 'unknown', waitMs = 0) => {
     const wait = Math.max(waitMs, backoff(record.attempts));
-    return /** @type {const} */ ({ kind: 'retry', error: { code, status }, waitMs: wait, pause, bytes });
+    return { kind: 'retry', error: { code, status }, waitMs: wait, concerns, bytes };
   };
   // `AbortSignal.timeout` is missing before Chrome 103.
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(), TIMEOUT_MS);
+  const end = eitherOf(stop, late.signal);
   try {
-    const bearer = await bearerOf(token);
-    if (bearer === null) return retry('token', null);
+    const bearer = await bearerOf(token, end);
     if (stop.aborted) return { kind: 'stopped' };
-    const response = await fetch(record.url, requestOf(record.key, body, bearer, eitherOf(stop, late.signal)));
+    if (bearer === null) return retry('token', null, 'address');
+    const response = await fetch(record.url, requestOf(record.key, body, bearer, end));
     bytes = new TextEncoder().encode(body).length;
     const answer = await jsonOf(response);
     if (response.ok) {
@@ -61,13 +72,24 @@ export async function send(record, token, stop) {
     const named = answer?.error?.code;
     const code = typeof named === 'string' ? named : `http_${response.status}`;
     if (FINAL.includes(response.status)) return { kind: 'failed', error: { code, status: response.status }, bytes };
-    return retry(code, response.status, retryAfter(response.headers.get('retry-after')), response.status !== 500);
+    const waitMs = retryAfter(response.headers.get('retry-after'));
+    return retry(code, response.status, concernOf(response.status, waitMs), waitMs);
   } catch {
     if (stop.aborted) return { kind: 'stopped' };
     return retry(late.signal.aborted ? 'timeout' : 'network', null);
   } finally {
     clearTimeout(timer);
   }
+}
+
+/**
+ * @param {number} status
+ * @param {number} waitMs That the answer asks for.
+ * @returns {Retry['concerns']}
+ */
+function concernOf(status, waitMs) {
+  if (status === 500) return 'message';
+  return waitMs > 0 || BUSY.includes(status) ? 'address' : 'unknown';
 }
 
 /**
@@ -96,16 +118,23 @@ function requestOf(key, body, bearer, signal) {
 
 /**
  * @param {string | (() => string | Promise<string>) | undefined} token
+ * @param {AbortSignal} end After which nobody waits for it any more.
  * @returns {Promise<string | undefined | null>} `null` where it could not be had.
  */
-async function bearerOf(token) {
+async function bearerOf(token, end) {
   if (typeof token !== 'function') return token;
   try {
-    const given = await token();
+    const given = await Promise.race([token(), aborted(end)]);
     return typeof given === 'string' ? given : null;
   } catch {
     return null;
   }
+}
+
+/** @param {AbortSignal} signal @returns {Promise<void>} Settles when it is aborted. */
+function aborted(signal) {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
 
 /** @param {Response} response @returns {Promise<any>} `undefined` for what is not JSON. */

@@ -22,9 +22,10 @@
  *   is ever sent anywhere else.
  * @property {string | (() => string | Promise<string>)} [token] Bearer token, or what gives the
  *   current one. It is never stored.
- * @property {Redact} [redact] In place of the built-in `redact`. Where it fails, the text is withheld.
+ * @property {Redact} [redact] In place of the built-in `redact`. Where it fails or takes longer than ten seconds, the text
+ *   is withheld.
  * @property {number} [maxAgeMs] How long a text waits at the most, in milliseconds; 72 hours if
- *   omitted. Then it is erased and the message counts as failed.
+ *   omitted, 28 days at the most. Then it is erased and the message counts as failed.
  */
 
 /** @typedef {'queued' | 'sent' | 'failed'} OutboxState */

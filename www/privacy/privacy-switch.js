@@ -1,5 +1,6 @@
 /** The switch that keeps everything in this tab, the count that shows it, and what waits to be sent. */
 
+import { Outbox } from '/pkg/index.js';
 import { element } from '../ui/dom.js';
 import { bytes, whole } from '../ui/format.js';
 import { INBOX } from '../inbox/connection.js';
@@ -35,6 +36,8 @@ export class PrivacySwitch {
   #tellKnown = () => undefined;
   /** Settles when it is known whether there is an inbox. @type {Promise<void>} */
   #known = new Promise((resolve) => (this.#tellKnown = resolve));
+  /** Settles when what was left behind is taken back. @type {Promise<void>} */
+  #withdrawn = Promise.resolve();
   /** @type {IntentClassifier | null} */
   #classifier = null;
 
@@ -91,6 +94,8 @@ export class PrivacySwitch {
 
   #changed() {
     this.#connect('the switch was turned on');
+    // Also what a model that is not loaded any more left behind.
+    if (this.#switch.checked) this.#withdrawn = Outbox.withdraw(INBOX).catch(() => undefined);
     void this.#apply();
   }
 
@@ -119,6 +124,11 @@ export class PrivacySwitch {
     const classifier = this.#classifier;
     if (!classifier) return;
     const token = this.#token === '' ? undefined : this.#token;
+    if (!on) {
+      // Or it would take back what escalates from now on.
+      await this.#withdrawn;
+      if (this.#switch.checked || classifier !== this.#classifier) return;
+    }
     await classifier.setEscalation(on || this.#absent ? 'off' : { url: INBOX, token }).catch(() => undefined);
     this.#follow(classifier);
   }
@@ -130,7 +140,8 @@ export class PrivacySwitch {
     line.textContent = '';
     if (!outbox) return;
     const show = async () => {
-      const { queued, sent, failed } = await outbox.counts();
+      // Closed meanwhile, it has none to tell.
+      const { queued, sent, failed } = (await outbox.counts().catch(() => null)) ?? {};
       if (outbox === this.#classifier?.outbox) line.textContent = `${queued} queued, ${sent} sent, ${failed} failed`;
     };
     for (const state of ['queued', 'sent', 'failed']) {

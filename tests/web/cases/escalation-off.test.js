@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { INBOX, UNLIMITED, classifyAll, entries, inbox, load, postsOf, waitForCounts, waitForError } from '../lib/escalation.js';
-import { newTab, stored, waitUntilErased } from '../lib/outbox.js';
+import { newTab, openOutbox, put, stored, waitUntilErased } from '../lib/outbox.js';
 import { send, waitForInbox } from '../lib/page.js';
 import { suite } from '../lib/suite.js';
 
@@ -157,6 +157,91 @@ test('texts are erased in time while it is off, also those of an earlier visit',
       assert.equal(await stored(page), '[]');
     },
     (context) => context.route(`**${INBOX}`, (route) => route.abort()),
+  );
+});
+
+test('what waits for an address is taken back without an outbox for it, and not that of another', async () => {
+  await web.withPage(async ({ page, context }) => {
+    await context.route(`**${INBOX}`, (route) => route.abort());
+    await openOutbox(page);
+    await put(page, ['A', 'B']);
+    await waitForError(page, 'network');
+    await page.evaluate(() => window.outbox.close());
+    await context.unroute(`**${INBOX}`);
+    const posts = postsOf(context);
+    const withdraw = (/** @type {string} */ url) => page.evaluate(async (url) => (await import('/pkg/index.js')).Outbox.withdraw(url), url);
+    /** @returns {Promise<[string, string | undefined][]>} */
+    const states = async () => JSON.parse(await stored(page)).map((/** @type {any} */ { state, error }) => [state, error?.code]);
+    await withdraw('/elsewhere');
+    assert.ok((await states()).every(([state]) => state === 'queued'));
+    await withdraw(INBOX);
+    assert.deepEqual(await states(), Array(2).fill(['failed', 'off']));
+    await openOutbox(page);
+    await page.evaluate(() => window.outbox.flush());
+    await page.waitForTimeout(1_000);
+    assert.deepEqual(posts, []);
+    const { code } = await page.evaluate(async () => window.outcome((await import('/pkg/index.js')).Outbox.withdraw('ftp://a.example/')));
+    assert.equal(code, 'invalid_argument');
+  });
+});
+
+test('taking back ends what another tab has under way, and makes no database where there is none', async () => {
+  await web.withPage(async ({ page, context }) => {
+    const withdraw = () => page.evaluate(async (url) => (await import('/pkg/index.js')).Outbox.withdraw(url), INBOX);
+    await withdraw();
+    assert.deepEqual(await page.evaluate(async () => (await indexedDB.databases()).map(({ name }) => name)), []);
+    const other = await newTab(page);
+    await context.route(`**${INBOX}`, () => undefined);
+    const asked = context.waitForEvent('request', (request) => request.method() === 'POST');
+    await openOutbox(other);
+    await put(other, ['A']);
+    const request = await asked;
+    const failed = context.waitForEvent('requestfailed', (failed) => failed === request);
+    await withdraw();
+    await failed;
+    assert.deepEqual((await entries(other)).map(({ state, error }) => [state, error?.code]), [['failed', 'off']]);
+  });
+});
+
+test('off takes back what waits for every address that the classifier sent to', async () => {
+  await web.withPage(async ({ page, context }) => {
+    await context.route(/\/api\/escalations|\/elsewhere/, (route) => route.abort());
+    await load(page);
+    await classifyAll(page, ['refund my bill']);
+    await waitForError(page, 'network');
+    await page.evaluate(async () => {
+      await window.clf.setEscalation({ url: '/elsewhere' });
+      await window.clf.classify('refund my other bill');
+      await window.clf.outbox?.stored();
+      await window.clf.setEscalation('off');
+    });
+    const states = JSON.parse(await stored(page)).map((/** @type {any} */ { state, error }) => [state, error?.code]);
+    assert.deepEqual(states, Array(2).fill(['failed', 'off']));
+  });
+});
+
+test('the page’s switch takes back what a model that is gone left behind', async () => {
+  await web.withPage(
+    async ({ page, context }) => {
+      await waitForInbox(page);
+      await context.route(`**${INBOX}`, (route) => (route.request().method() === 'POST' ? route.abort() : route.continue()));
+      const posts = postsOf(context);
+      await send(page, 'why was I charged twice?');
+      while (!/"attempts":[1-9]/.test(await stored(page))) await page.waitForTimeout(20);
+      await page.click('#unload');
+      await page.check('#private');
+      await waitUntilErased(page, /"state":"queued"/);
+      await context.unroute(`**${INBOX}`);
+      const made = posts.length;
+      await page.click('#compact');
+      await page.waitForSelector('#model-loaded:not([hidden])');
+      await page.uncheck('#private');
+      await page.waitForFunction(() => document.querySelector('#outbox')?.textContent === '0 queued, 0 sent, 1 failed');
+      await page.waitForTimeout(1_500);
+      assert.equal(posts.length, made);
+    },
+    undefined,
+    { keepModel: true, isPrivate: false },
   );
 });
 

@@ -14,6 +14,8 @@ test('after loading, classifying sends nothing', async () => {
   /** @type {string[]} */
   const messages = JSON.parse(await readFile(join(ROOT, 'tests/fixtures/messages20.json'), 'utf8'));
   await web.withPage(async ({ page, requests, complaints }) => {
+    // They are no requests.
+    page.on('websocket', (socket) => requests.push(socket.url()));
     await page.locator('#offered-list button', { hasText: 'tiny.gguf' }).click();
     await page.waitForSelector('#model-loaded:not([hidden])');
     const { origin } = new URL(page.url());

@@ -17,8 +17,14 @@ const TAKEN = {
     '4111\u20131111\u20131111\u20131111', '4111\u00a01111\u00a01111\u00a01111', '4111\u200b1111\u200b1111\u200b1111',
     '4111\n1111\n1111\n1111', '\uff14\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11',
     '\u0664\u0661\u0661\u0661 \u0661\u0661\u0661\u0661 \u0661\u0661\u0661\u0661 \u0661\u0661\u0661\u0661', '4111 1111 1111 1111 12/29',
+    '4111    1111    1111    1111', '4111|1111|1111|1111', '4111 | 1111 | 1111 | 1111', '4111:1111:1111:1111', '4111*1111*1111*1111', '4111~1111~1111~1111',
+    "4111'1111'1111'1111", '4111\u20191111\u20191111\u20191111', '4111;1111;1111;1111', '4111+1111+1111+1111', '4111=1111=1111=1111', '4111 : 1111 : 1111 : 1111',
+    '4111\r\n\r\n1111\r\n\r\n1111\r\n\r\n1111', '4111\t\t1111\t\t1111\t\t1111', '4111: 1111 1111 1111', '3782*822463*10005', '4:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1',
   ],
-  ssn: ['078-05-1120', '078 05 1120', '078.05.1120', '078\u201305\u20131120'],
+  ssn: [
+    '078-05-1120', '078 05 1120', '078.05.1120', '078\u201305\u20131120', '078:05:1120', '078    05    1120', '078|05|1120', '078*05*1120', "078'05'1120",
+    '078\r\n\r\n05\r\n\r\n1120', '078 = 05 = 1120',
+  ],
   email: ['ann.lee+tv@example.co.uk', 'o\u2019x_y%z@mail.example', 'ann @ example.com', 'J\u00f6rg@m\u00fcller.example', "o'neil@example.org"],
   phone: [
     '(555) 123-4567', '555-123-4567', '555.123.4567', '5551234567', '+1 555 123 4567', '1-555-123-4567', '+44 20 7946 0958',
@@ -39,7 +45,7 @@ for (const [kind, texts] of Object.entries(TAKEN)) {
 }
 
 test('numbers that are called an identifier go, however short', () => {
-  for (const text of ['account number AB-12345', 'acct no. 4411', 'my PIN is 1234', 'customer id: 90210', 'passport X123456', 'account #5512']) {
+  for (const text of ['account number AB-12345', 'acct no. 4411', 'my PIN is 1234', 'customer id: 90210', 'passport X123456', 'account #5512', 'acct 12 34 56', 'my pin is 1 2 3 4', 'sort code: 12  34  56', 'member no. 12 - 34']) {
     const { text: redacted, redactions } = redact(text);
     assert.doesNotMatch(redacted, /\d/, text);
     assert.deepEqual(redactions, ['account_number'], text);
@@ -50,8 +56,22 @@ test('what is no secret stays', () => {
   for (const text of [
     'the light blinked 3 times at 10:45', 'error 651 on line 2', 'since 2024 I pay 31.20 a month', 'channels 100 200', 'my account is suspended',
     'restart it @ 9', '500 mbps, 24 months', 'the customer service is slow', 'IP 10.0.0.1', 'model TG-789', '', 'caf\u00e9 \u{1f600}',
+    'from 10:45-11:30 and 12:15 - 13:00', '10:45:30', 'at 10:45, 11:30, 12:15 and 13:00', '10:45 | 11:30 | 12:15 | 13:00', 'on 12/05 at 10:45', '500/50 mbps', '500 / 50 / 10',
+    '12 * 31.20 = 374.40', '31.20 + 5.99 = 37.19', '24*31.20=748.80', '+5.99 +10.00', 'contract 24 months at 31.20', 'contract 12/05/24', 'customer 24/7', 'speed = 500', 'ratio 16:9',
+    'ping 12:34:56:78', 'account 5 of 12',
   ]) {
     assert.deepEqual(redact(text), { text, redactions: [] });
+  }
+});
+
+test('of digits that hang together as times do only the number goes', () => {
+  for (const [text, expected] of [
+    ['card 4111:1111:1111:1111, 10:45', 'card [payment card], 10:45'],
+    ['10:45, 4111*1111*1111*1111', '10:45, [payment card]'],
+    ['ssn 078:05:1120, 10:45', 'ssn [ssn], 10:45'],
+    ['4111 1111 1111 1111 +1 555 123 4567', '[payment card] [phone]'],
+  ]) {
+    assert.equal(redact(text).text, expected);
   }
 });
 
@@ -70,7 +90,7 @@ test('of the project’s own messages, few are touched, and quickly', () => {
 });
 
 test('hostile texts take no longer than their length', () => {
-  for (const unit of ['a', '1', '1 ', 'a@', 'a.', 'account ', '@a.', '+(', '1(((', 'AA11 ', 'account number number ']) {
+  for (const unit of ['a', '1', '1 ', 'a@', 'a.', 'account ', '@a.', '+(', '1(((', 'AA11 ', 'account number number ', '1    ', '1:', '1 : ', '4111:', '123:', '1;*=', ':;*=+ ', 'acct 1 ', 'acct 12 34 ', 'pin 1  -']) {
     const text = unit.repeat(Math.ceil(200_000 / unit.length));
     const start = performance.now();
     redact(text);

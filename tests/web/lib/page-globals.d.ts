@@ -12,4 +12,6 @@ interface Window {
   /** What lib/escalation.js keeps between two looks at a page. */
   clf: import('/pkg/index.js').IntentClassifier;
   events: { type: string; key: string }[];
+  /** What lib/outbox.js opens without a classifier. */
+  outbox: import('/pkg/index.js').Outbox;
 }
