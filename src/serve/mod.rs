@@ -63,7 +63,7 @@ const CACHE_API: HeaderValue = HeaderValue::from_static("no-store");
 /// What to serve, and where.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// Address to listen on; beyond loopback only with a token for the inbox.
+    /// Address to listen on; beyond loopback an inbox needs a token.
     pub host: IpAddr,
     /// Port; 0 takes a free one.
     pub port: u16,
@@ -103,11 +103,11 @@ pub struct Server {
 /// Checks the folders, opens the inbox and takes the port.
 ///
 /// # Errors
-/// `invalid_argument` for an address beyond loopback without a token, for a missing folder with the command
+/// `invalid_argument` for an inbox without a token at an address beyond loopback, for a missing folder with the command
 /// that makes it, and for options of the inbox that can't be used; `io` when the port or the inbox's file can't be had.
 pub async fn bind(options: ServeOptions) -> Result<Server> {
-    let guarded = options.inbox.as_ref().is_some_and(|inbox| inbox.token.is_some());
-    if !options.host.is_loopback() && !guarded {
+    let open = options.inbox.as_ref().is_some_and(|inbox| inbox.token.is_none());
+    if open && !options.host.is_loopback() {
         let detail = format!("{} is not a loopback address, for which the inbox needs a token", options.host);
         return Err(IntentError::argument("host", detail));
     }

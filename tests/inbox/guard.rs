@@ -62,6 +62,11 @@ fn other_machines_are_served_with_a_token_only() {
     let everywhere: IpAddr = "0.0.0.0".parse().unwrap();
     assert!(refused(everywhere, |_| {}).unwrap().starts_with("host:"));
     assert_eq!(refused(everywhere, |options| options.token = token(TOKEN)), None);
+    let without = folder();
+    let mut options = serve_options(without.path(), inbox(without.path()));
+    (options.host, options.inbox) = (everywhere, None);
+    let bound = Runtime::new().unwrap().block_on(bind(options));
+    assert!(bound.is_ok(), "pages alone need no token: {bound:?}");
     let only_senders = refused(loopback(), |options| options.submit_token = token(SUBMIT_TOKEN)).unwrap();
     assert!(only_senders.starts_with("submit-token-file:"), "{only_senders}");
     for origin in

@@ -6,7 +6,7 @@ import { histogram } from '../charts/histogram.js';
 import { classifyEach } from '../ui/classify-each.js';
 import { element, showError, showFacts } from '../ui/dom.js';
 import { download } from '../ui/download.js';
-import { duration, percent, roughly, whole } from '../ui/format.js';
+import { counted, duration, percent, roughly, whole } from '../ui/format.js';
 import { intentTitle, reasonTitle, routeTitle } from '../ui/words.js';
 import { rowOf, tallied, toCsv, toJsonl } from './records.js';
 import { ResultTable } from './result-table.js';
@@ -102,8 +102,7 @@ export class BatchPanel {
     element('batch-setup', HTMLElement).hidden = false;
     element('batch-results', HTMLElement).hidden = true;
     element('batch-name', HTMLElement).textContent = name;
-    const columnWords = columns.length === 1 ? '1 column' : `${whole(columns.length)} columns`;
-    element('batch-size', HTMLElement).textContent = `${whole(rows.length)} rows, ${columnWords}`;
+    element('batch-size', HTMLElement).textContent = `${counted(rows.length, 'row')}, ${counted(columns.length, 'column')}`;
     element('batch-header-box', HTMLElement).hidden = /\.(jsonl|ndjson)$/i.test(name);
     this.#status.textContent = '';
     this.#bar.value = 0;
@@ -152,11 +151,11 @@ export class BatchPanel {
           shownAt = performance.now();
         },
       });
-      this.#finish(`${whole(texts.length)} rows in ${duration(performance.now() - started)}.`);
+      this.#finish(`${counted(texts.length, 'row')} in ${duration(performance.now() - started)}.`);
     } catch (error) {
       // Another file took its place.
       if (this.#given !== given) return;
-      this.#finish(`Stopped after ${whole(this.#rows.length)} of ${whole(texts.length)} rows.`);
+      this.#finish(`Stopped after ${whole(this.#rows.length)} of ${counted(texts.length, 'row')}.`);
       if (!abort.signal.aborted && !(error instanceof IntentError && error.code === 'disposed')) showError(this.#error, error);
     } finally {
       if (this.#running === abort) this.#running = null;
@@ -172,7 +171,7 @@ export class BatchPanel {
   #progress(done, total, ms) {
     const left = (ms / done) * (total - done);
     this.#bar.value = done / total;
-    element('batch-progress', HTMLElement).textContent = `${whole(done)} of ${whole(total)} rows${done < total ? `, about ${roughly(left)} left` : ''}`;
+    element('batch-progress', HTMLElement).textContent = `${whole(done)} of ${counted(total, 'row')}${done < total ? `, about ${roughly(left)} left` : ''}`;
   }
 
   /** @param {string} status */

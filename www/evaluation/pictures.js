@@ -3,7 +3,7 @@
 import { numbersOf, plot } from '../charts/plot.js';
 import { draw } from '../charts/svg.js';
 import { create } from '../ui/dom.js';
-import { percent, whole } from '../ui/format.js';
+import { counted, percent, whole } from '../ui/format.js';
 import { intentTitle } from '../ui/words.js';
 
 /** @typedef {ReturnType<typeof import('./figures.js').confusionOf>} Confusion */
@@ -34,7 +34,7 @@ export function confusionTable({ counts, failed }, labels) {
   const table = create(
     'table',
     { className: 'confusion' },
-    create('caption', { text: `Rows are right labels, columns the model’s.${none === 0 ? '' : ` It failed on ${whole(none)} messages.`}` }),
+    create('caption', { text: `Rows are right labels, columns the model’s.${none === 0 ? '' : ` It failed on ${counted(none, 'message')}.`}` }),
     create('thead', {}, create('tr', {}, create('td'), ...heads)),
     create('tbody', {}, ...rows),
   );

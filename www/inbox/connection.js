@@ -27,7 +27,7 @@ const SILENCE_MS = 40_000;
 
 /** @typedef {{ items: Item[], next: number | null, labels: string[] }} Page With the labels that agents may give. */
 
-/** @typedef {'off' | 'connecting' | 'live' | 'token' | 'absent'} State */
+/** @typedef {'off' | 'connecting' | 'live' | 'token' | 'refused' | 'absent'} State */
 
 /**
  * @typedef {object} Events
@@ -56,7 +56,8 @@ class Refused extends Error {
  */
 function lastingState(error) {
   if (!(error instanceof Refused)) return null;
-  if (error.status === 401 || error.status === 403) return 'token';
+  if (error.status === 401) return 'token';
+  if (error.status === 403) return 'refused';
   return error.status === 404 || error.status === 405 ? 'absent' : null;
 }
 
@@ -86,6 +87,8 @@ export class InboxConnection {
   #token = '';
   /** @type {AbortController | null} */
   #open = null;
+  /** Whether there has been an inbox since the page opened. */
+  #wasLive = false;
 
   /** @param {Events} events */
   constructor(events) {
@@ -168,7 +171,9 @@ export class InboxConnection {
       } catch (error) {
         if (signal.aborted) return;
         const state = lastingState(error);
-        if (state) return this.#events.onState(state);
+        // Something on the way answers in place of an inbox that was there, as a server does that starts again.
+        const isPassing = this.#wasLive && state !== 'token';
+        if (state && !isPassing) return this.#events.onState(state);
       }
       if (!signal.aborted) this.#events.onState('connecting');
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -191,6 +196,7 @@ export class InboxConnection {
     let timer;
     addEventListener('offline', giveUp);
     try {
+      this.#wasLive = true;
       this.#events.onState('live');
       for (;;) {
         timer = setTimeout(giveUp, SILENCE_MS);

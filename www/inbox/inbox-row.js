@@ -2,6 +2,7 @@
 
 import { button, create, showError } from '../ui/dom.js';
 import { percent } from '../ui/format.js';
+import { reachable } from '../ui/scrolling.js';
 import { intentTitle, kindTitle, reasonSentence } from '../ui/words.js';
 
 /** @typedef {import('./connection.js').Item} Item */
@@ -29,7 +30,7 @@ export function inboxRow(item, { labels, onChange, error }) {
     'li',
     { className: handled_ms === null ? '' : 'handled' },
     head,
-    create('blockquote', { text }),
+    reachable(create('blockquote', { text }), `Message ${id}`),
     why,
     create('div', { className: 'row' }, correction(item, labels, onChange), handled),
   );

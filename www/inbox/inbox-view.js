@@ -1,6 +1,7 @@
 /** Messages of the inbox, newest first. They are shown as text, never as markup. */
 
 import { element, showError } from '../ui/dom.js';
+import { Arrivals } from './arrivals.js';
 import { InboxConnection } from './connection.js';
 import { inboxRow } from './inbox-row.js';
 
@@ -9,7 +10,7 @@ import { inboxRow } from './inbox-row.js';
 /** @typedef {import('./connection.js').State} State */
 
 /** @type {Record<State, string>} */
-const STATES = { off: 'Not connected', connecting: 'Connecting', live: 'Live', token: 'Needs a token', absent: 'No inbox here' };
+const STATES = { off: 'Not connected', connecting: 'Connecting', live: 'Live', token: 'Needs a token', refused: 'Refused', absent: 'No inbox here' };
 
 /** What an empty list means. @type {Record<State, string>} */
 const EMPTY = {
@@ -17,6 +18,7 @@ const EMPTY = {
   connecting: 'Connecting.',
   live: 'Nothing has arrived yet.',
   token: 'This server shows its inbox to those who have its token.',
+  refused: 'This server does not let a page at this address use its inbox.',
   absent: 'The host of this page has no inbox, so nothing is sent.',
 };
 
@@ -30,12 +32,13 @@ export class InboxView {
   #connection = new InboxConnection({
     onState: (state) => this.#showState(state),
     onPage: (page) => this.#showNewest(page),
-    onItem: (item) => this.#show(item),
+    onItem: (item) => this.#update(item),
   });
+  #arrivals = new Arrivals();
   #onState;
   /** @type {State} */
   #state = 'off';
-  /** @type {number | null} */
+  /** Below it nothing was asked for yet; `null` where there is nothing below. @type {number | null} */
   #next = null;
   /** Rows, and the messages as the server has them. @type {Map<number, { row: HTMLLIElement, item: Item }>} */
   #shown = new Map();
@@ -93,46 +96,81 @@ export class InboxView {
     this.#status.dataset.state = state;
     this.#form.hidden = state !== 'token';
     // What an agent says would be sent.
-    this.#list.inert = state === 'off';
-    this.#showEmpty();
+    this.#list.classList.toggle('is-read-only', state === 'off');
+    this.#showRest();
     this.#onState(state);
   }
 
-  #showEmpty() {
+  /** What there is where no rows are. */
+  #showRest() {
     this.#empty.textContent = EMPTY[this.#state];
     this.#empty.hidden = this.#shown.size > 0;
+    this.#older.hidden = this.#next === null || this.#state === 'off';
   }
 
   /** @param {Page} page */
-  #showNewest({ items, next, labels }) {
-    this.#labels = labels;
+  #showNewest(page) {
+    this.#labels = page.labels;
+    const former = Array.from(this.#shown.keys());
+    const [newest, lowest] = [Math.max(...former), Math.min(...former)];
+    const oldest = page.items.at(-1)?.id ?? 0;
+    // What came in between is not known: it would be missing in the middle of the list.
+    if (page.next !== null && newest < oldest) this.#remove(() => true);
+    this.#showPage(page, Infinity);
+    if (this.#shown.has(lowest)) void this.#refresh(lowest);
+  }
+
+  /**
+   * Asks again for older rows, which may have changed while nothing was heard.
+   *
+   * @param {number} lowest Of those that were shown.
+   */
+  async #refresh(lowest) {
+    while (this.#next !== null && this.#next > lowest) {
+      if (!(await this.#showOlder())) return;
+    }
+  }
+
+  /** @returns {Promise<boolean>} Whether they came, and are still those that are next. */
+  async #showOlder() {
+    const before = this.#next;
+    if (before === null || this.#state === 'off') return false;
+    const page = await this.#attempt(() => this.#connection.older(before));
+    // Connected again meanwhile: another page may be next.
+    if (!page || this.#next !== before) return false;
+    this.#showPage(page, before);
+    return true;
+  }
+
+  /**
+   * @param {Page} page
+   * @param {number} below It holds all that there is below this, down to its last.
+   */
+  #showPage({ items, next }, below) {
     const wanted = new Set(items.map(({ id }) => id));
-    // Those that are older than this page stay; of the others, what is not in it is gone.
-    const oldest = items.at(-1)?.id ?? 0;
+    const oldest = next === null ? 0 : (items.at(-1)?.id ?? 0);
+    this.#remove((id) => id < below && id >= oldest && !wanted.has(id));
+    for (const item of items) this.#show(item);
+    this.#next = next;
+    this.#showRest();
+  }
+
+  /** @param {(id: number) => boolean} isGone */
+  #remove(isGone) {
     for (const [id, { row }] of this.#shown) {
-      if (wanted.has(id) || (next !== null && id < oldest)) continue;
+      if (!isGone(id)) continue;
       row.remove();
       this.#shown.delete(id);
     }
-    const hadOlder = Array.from(this.#shown.keys()).some((id) => id < oldest);
-    for (const item of items) this.#show(item);
-    if (!hadOlder) this.#setNext(next);
-    this.#showEmpty();
   }
 
-  async #showOlder() {
-    const before = this.#next;
-    if (before === null) return;
-    const page = await this.#attempt(() => this.#connection.older(before));
-    if (!page) return;
-    for (const item of page.items) this.#show(item);
-    this.#setNext(page.next);
-  }
-
-  /** @param {number | null} next */
-  #setNext(next) {
-    this.#next = next;
-    this.#older.hidden = next === null;
+  /** @param {Item} item New, or changed. */
+  #update(item) {
+    const isKnown = this.#shown.has(item.id);
+    // Of those that were not asked for yet: it would stand alone, far from its place.
+    if (!isKnown && this.#next !== null && item.id < this.#next) return;
+    this.#show(item);
+    if (!isKnown) this.#arrivals.add(item);
   }
 
   /**
@@ -147,6 +185,8 @@ export class InboxView {
       /** @type {HTMLElement | null} */
       const again = focused ? row.querySelector(focused) : null;
       before.replaceWith(row);
+      // Until its size is known it would not take the focus.
+      if (again?.localName === 'blockquote') again.tabIndex = 0;
       again?.focus();
     } else {
       const below = Array.from(this.#list.children).find((other) => Number(/** @type {HTMLElement} */ (other).dataset.id) < item.id);
@@ -154,7 +194,7 @@ export class InboxView {
       row.classList.toggle('is-new', this.#state === 'live');
     }
     this.#shown.set(item.id, { row, item });
-    this.#showEmpty();
+    this.#showRest();
   }
 
   /**

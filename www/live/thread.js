@@ -55,6 +55,10 @@ export class Thread {
   delivered({ key, state, id, error }) {
     const shown = this.#states.get(key);
     const words = error?.code === 'off' ? 'not sent' : STATES[state];
-    if (shown) shown.textContent = `, ${words}${id === null ? '' : `, no.\u00a0${id}`}`;
+    if (!shown) return;
+    const { scrollHeight, scrollTop, clientHeight } = this.#list;
+    shown.textContent = `, ${words}${id === null ? '' : `, no.\u00a0${id}`}`;
+    // The words may take a line more; whoever reads further up stays there.
+    if (scrollHeight - scrollTop - clientHeight < 2) this.#list.scrollTop = this.#list.scrollHeight;
   }
 }

@@ -1,7 +1,7 @@
 /** The choice of models: what the server offers, how much of it is kept in this browser, and ways to make room. */
 
 import * as cache from '/pkg/cache/index.js';
-import { button, create, element } from '../ui/dom.js';
+import { button, create, element, showError } from '../ui/dom.js';
 import { bytes, percent } from '../ui/format.js';
 import { UNTRAINED, offered, withAdapters } from './offered.js';
 
@@ -109,11 +109,14 @@ export class ModelList {
    */
   #deleteButton(kept, name) {
     const remove = async () => {
-      await Promise.all(kept.map(({ id }) => cache.delete(id).catch(() => false)));
+      const deleted = await Promise.allSettled(kept.map(({ id }) => cache.delete(id)));
+      const refused = deleted.filter(({ status }) => status === 'rejected').length;
       await this.refresh();
       // The button that had the focus is gone.
       element('drop', HTMLElement).querySelector('input')?.focus();
-      element('model-status', HTMLElement).textContent = `${name} was deleted from this browser.`;
+      element('model-status', HTMLElement).textContent = refused === 0 ? `${name} was deleted from this browser.` : '';
+      const said = refused === 0 ? null : { code: 'storage', message: `the browser refuses to delete ${refused === kept.length ? name : `a part of ${name}`}` };
+      showError(element('model-error', HTMLElement), said);
     };
     return button('Delete', () => void remove(), { className: 'quiet', attributes: { 'aria-label': `Delete ${name} from this browser` } });
   }

@@ -32,6 +32,8 @@ export class PrivacySwitch {
   #since = '';
   #absent = false;
   #token = '';
+  /** Whether messages may wait that a server refused for want of the token. */
+  #isTokenNew = false;
   /** @type {() => void} */
   #tellKnown = () => undefined;
   /** Settles when it is known whether there is an inbox. @type {Promise<void>} */
@@ -88,6 +90,7 @@ export class PrivacySwitch {
     if (state !== 'live' && state !== 'absent') return;
     const [absent, token] = [state === 'absent', this.#inbox.token];
     if (absent === this.#absent && token === this.#token) return;
+    this.#isTokenNew ||= token !== this.#token;
     [this.#absent, this.#token] = [absent, token];
     void this.#apply();
   }
@@ -131,6 +134,9 @@ export class PrivacySwitch {
     }
     await classifier.setEscalation(on || this.#absent ? 'off' : { url: INBOX, token }).catch(() => undefined);
     this.#follow(classifier);
+    if (!this.#isTokenNew || !classifier.outbox) return;
+    this.#isTokenNew = false;
+    void classifier.outbox.flush().catch(() => undefined);
   }
 
   /** @param {IntentClassifier} classifier */
@@ -140,8 +146,10 @@ export class PrivacySwitch {
     line.textContent = '';
     if (!outbox) return;
     const show = async () => {
-      // Closed meanwhile, it has none to tell.
-      const { queued, sent, failed } = (await outbox.counts().catch(() => null)) ?? {};
+      // Closed meanwhile, or its database gone for the moment, it has none to tell.
+      const counts = await outbox.counts().catch(() => null);
+      if (!counts) return;
+      const { queued, sent, failed } = counts;
       if (outbox === this.#classifier?.outbox) line.textContent = `${queued} queued, ${sent} sent, ${failed} failed`;
     };
     for (const state of ['queued', 'sent', 'failed']) {

@@ -38,6 +38,14 @@ export function whole(count) {
   return WHOLE.format(count);
 }
 
+/**
+ * @param {number} count
+ * @param {string} noun Of one.
+ */
+export function counted(count, noun) {
+  return `${whole(count)} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 /** @param {number} value Kept in 32 bits by the engine, hence with digits that mean nothing. */
 export function setting(value) {
   return String(Number(value.toPrecision(6)));

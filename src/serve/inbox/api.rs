@@ -44,7 +44,7 @@ pub(super) struct Health {
 }
 
 pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Answer<Json<Health>> {
-    ask(&shared.store, Store::last_id).await?;
+    ask(&shared.store, Store::check).await?;
     Ok(Json(Health { status: "ok" }))
 }
 

@@ -34,7 +34,7 @@ use super::guard::{self, Limiter, Tokens};
 use super::log;
 use crate::pack::IntentConfig;
 use crate::{IntentError, Result};
-use store::{Store, now_ms};
+use store::{Store, StoreError, now_ms};
 
 pub(super) use error::ApiError;
 
@@ -261,10 +261,22 @@ async fn tidy(store: Arc<Store>, limiter: Arc<Limiter>, keep: Option<Duration>) 
             continue;
         };
         let before = now_ms().saturating_sub(keep_ms);
-        match store.expire(before, before.saturating_sub(KEYS_MS)).await {
+        match expire(&store, before).await {
             Ok(0) => {}
             Ok(deleted) => tracing::info!(deleted, "old messages deleted"),
             Err(error) => tracing::error!(detail = ?error, "old messages could not be deleted"),
+        }
+    }
+}
+
+/// Deletes what was received before `before`; how many messages. What is sent meanwhile is stored in between.
+async fn expire(store: &Store, before: i64) -> std::result::Result<usize, StoreError> {
+    let mut deleted = 0;
+    loop {
+        let expired = store.expire(before, before.saturating_sub(KEYS_MS)).await?;
+        deleted += expired.messages;
+        if !expired.more {
+            return Ok(deleted);
         }
     }
 }

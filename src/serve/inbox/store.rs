@@ -65,6 +65,14 @@ pub(super) struct Receipt {
     pub(super) duplicate: bool,
 }
 
+/// What was deleted because it was old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expired {
+    pub(super) messages: usize,
+    /// Whether there may be more to delete.
+    pub(super) more: bool,
+}
+
 /// What happened in the inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Happened {
@@ -146,12 +154,12 @@ impl Store {
         answer.await.unwrap_or(Err(StoreError::Busy)).map(|item| *item)
     }
 
-    /// Deletes messages received before `messages_ms` and keys of those received before `keys_ms`; how many messages.
+    /// Deletes some of the messages received before `messages_ms` and of the keys of those received before `keys_ms`.
     pub(super) async fn expire(
         &self,
         messages_ms: i64,
         keys_ms: i64,
-    ) -> std::result::Result<usize, StoreError> {
+    ) -> std::result::Result<Expired, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = Job::Expire { messages_ms, keys_ms, reply };
         self.jobs.send(job).await.map_err(|_| StoreError::Busy)?;
@@ -170,6 +178,14 @@ impl Store {
     /// The highest id so far; 0 before the first message.
     pub(super) fn last_id(&self) -> std::result::Result<i64, StoreError> {
         Ok(rows::last_id(&self.reading())?)
+    }
+
+    /// Fails where nothing can be read, or nothing will be stored any more.
+    pub(super) fn check(&self) -> std::result::Result<(), StoreError> {
+        self.last_id()?;
+        // Not even the end of its thread, by a panic, closes the store.
+        let ended = || StoreError::Storage("the thread that writes has ended".to_owned());
+        if self.jobs.is_closed() { Err(ended()) } else { Ok(()) }
     }
 
     /// What happens from now on.
@@ -223,4 +239,68 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::writer::EXPIRE;
+    use super::*;
+
+    /// An inbox with so many messages and keys of long ago.
+    fn store(folder: &Path, old: usize) -> Store {
+        let file = folder.join("inbox.sqlite3");
+        Store::open(&file).unwrap().close();
+        let connection = Connection::open(&file).unwrap();
+        let fill = format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {old}) \
+             INSERT INTO escalations (received_ms, created_ms, text, intent, reason, redactions, truncated) \
+             SELECT 1, 1, 'old', 'billing', 'intent:billing', '[]', 0 FROM n; \
+             INSERT INTO deliveries (key, escalation, received_ms, digest) SELECT 'key ' || id, id, 1, x'00' FROM escalations;"
+        );
+        connection.execute_batch(&fill).unwrap();
+        Store::open(&file).unwrap()
+    }
+
+    fn expire(store: &Store, messages_ms: i64, keys_ms: i64) -> Expired {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(store.expire(messages_ms, keys_ms)).unwrap()
+    }
+
+    fn keys(folder: &Path) -> usize {
+        let connection = Connection::open(folder.join("inbox.sqlite3")).unwrap();
+        let count: i64 =
+            connection.query_row("SELECT count(*) FROM deliveries", [], |row| row.get(0)).unwrap();
+        usize::try_from(count).unwrap()
+    }
+
+    #[test]
+    fn old_messages_and_keys_go_some_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path(), 2 * EXPIRE + 1);
+        for (messages, more, left) in [(EXPIRE, true, EXPIRE + 1), (EXPIRE, true, 1), (1, false, 0)] {
+            assert_eq!(expire(&store, 2, 2), Expired { messages, more });
+            assert_eq!(keys(folder.path()), left);
+        }
+        store.close();
+    }
+
+    #[test]
+    fn keys_alone_are_old_enough_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path(), EXPIRE + 1);
+        assert_eq!(expire(&store, 0, 2), Expired { messages: 0, more: true });
+        assert_eq!(expire(&store, 0, 2), Expired { messages: 0, more: false });
+        assert_eq!(keys(folder.path()), 0);
+        store.close();
+    }
+
+    #[test]
+    fn a_store_whose_writer_has_ended_does_not_pass_for_sound() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path(), 1);
+        assert_eq!(store.check(), Ok(()));
+        store.close();
+        assert!(matches!(store.check(), Err(StoreError::Storage(_))));
+        assert_eq!(store.last_id(), Ok(1), "it can still be read");
+    }
 }

@@ -6,13 +6,13 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::message::{Change, Escalation, Item};
 use super::rows;
-use super::store::{Happened, Receipt, StoreError};
+use super::store::{Expired, Happened, Receipt, StoreError};
 
 /// Most jobs of one transaction.
 const BATCH: usize = 256;
 
-/// Most messages deleted in one transaction: others wait meanwhile.
-const EXPIRE: usize = 1_000;
+/// Most messages, and most keys, deleted at once: others wait meanwhile.
+pub(super) const EXPIRE: usize = 1_000;
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -21,7 +21,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Job {
     Submit { key: String, escalation: Box<Escalation>, reply: Reply<Receipt> },
     Change { id: i64, change: Change, reply: Reply<Box<Item>> },
-    Expire { messages_ms: i64, keys_ms: i64, reply: Reply<usize> },
+    Expire { messages_ms: i64, keys_ms: i64, reply: Reply<Expired> },
     Close,
 }
 
@@ -69,6 +69,8 @@ pub(super) struct Writer {
     connection: Connection,
     jobs: mpsc::Receiver<Job>,
     happened: broadcast::Sender<Happened>,
+    /// Whether the log may still hold what was deleted.
+    has_traces: bool,
 }
 
 impl Writer {
@@ -77,7 +79,7 @@ impl Writer {
         jobs: mpsc::Receiver<Job>,
         happened: broadcast::Sender<Happened>,
     ) -> Self {
-        Self { connection, jobs, happened }
+        Self { connection, jobs, happened, has_traces: false }
     }
 
     /// Works until it is told to close and nothing waits any more.
@@ -112,7 +114,7 @@ impl Writer {
             self.write(rest);
         }
         for (messages_ms, keys_ms, reply) in expiries {
-            drop(reply.send(expire(&mut self.connection, messages_ms, keys_ms).map_err(StoreError::from)));
+            drop(reply.send(self.expire(messages_ms, keys_ms).map_err(StoreError::from)));
         }
     }
 
@@ -144,6 +146,26 @@ impl Writer {
             Err(error) => done.into_iter().for_each(|done| done.fail(error.clone())),
         }
     }
+
+    /// Deletes some of the old messages and keys, and after the last of them the traces in the log.
+    fn expire(&mut self, messages_ms: i64, keys_ms: i64) -> rusqlite::Result<Expired> {
+        let some = |table: &str, key: &str| {
+            format!(
+                "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE received_ms < ? LIMIT {EXPIRE})"
+            )
+        };
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let messages = transaction.execute(&some("escalations", "id"), [messages_ms])?;
+        let keys = transaction.execute(&some("deliveries", "key"), [keys_ms])?;
+        transaction.commit()?;
+        self.has_traces |= messages + keys > 0;
+        let more = messages.max(keys) == EXPIRE;
+        if self.has_traces && !more {
+            self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+            self.has_traces = false;
+        }
+        Ok(Expired { messages, more })
+    }
 }
 
 fn perform(connection: &Connection, job: Job) -> Option<Done> {
@@ -168,24 +190,4 @@ fn refuse(job: Job, error: &StoreError) {
         Job::Change { reply, .. } => drop(reply.send(Err(error.clone()))),
         Job::Expire { .. } | Job::Close => {}
     }
-}
-
-/// Deletes old messages in small transactions, then old keys, then the traces of both in the log.
-fn expire(connection: &mut Connection, messages_ms: i64, keys_ms: i64) -> rusqlite::Result<usize> {
-    let messages = format!(
-        "DELETE FROM escalations WHERE id IN (SELECT id FROM escalations WHERE received_ms < ? LIMIT {EXPIRE})"
-    );
-    let mut deleted = 0;
-    loop {
-        let count = connection.execute(&messages, [messages_ms])?;
-        deleted += count;
-        if count < EXPIRE {
-            break;
-        }
-    }
-    let keys = connection.execute("DELETE FROM deliveries WHERE received_ms < ?", [keys_ms])?;
-    if deleted + keys > 0 {
-        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
-    }
-    Ok(deleted)
 }

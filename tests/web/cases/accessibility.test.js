@@ -30,6 +30,17 @@ async function check(page, state) {
   for (const { id, impact } of violations) console.log(`axe, ${state}: ${id} (${impact})`);
 }
 
+/** More than fits in a box of its own. */
+const LONG = 'charge me no more, '.repeat(60).trim();
+
+/** What may stand in place of an inbox, and what the page says then. @type {[string, string, (route: import('playwright-core').Route) => Promise<void>][]} */
+const AWAY = [
+  ['needs a token', 'Needs a token', (route) => route.fulfill({ status: 401, json: {} })],
+  ['refuses', 'Refused', (route) => route.fulfill({ status: 403, json: {} })],
+  ['is not there', 'No inbox here', (route) => route.fulfill({ contentType: 'text/html', body: '' })],
+  ['can’t be reached', 'Connecting', (route) => route.abort()],
+];
+
 for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
   for (const width of [390, 1440]) {
     test(`no serious or critical finding of axe-core, ${colorScheme}, ${width} pixels wide`, { timeout: 600_000 }, async () => {
@@ -40,7 +51,8 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
           await check(page, state('live, empty'));
           await send(page, 'hello there');
           await send(page, 'why was I charged twice?');
-          await page.locator('#inbox blockquote').first().waitFor();
+          await send(page, LONG);
+          await page.waitForSelector('#inbox blockquote[tabindex="0"]');
           await page.click('#console summary, .console summary');
           await check(page, state('live, with messages'));
           await page.click('#change');
@@ -53,6 +65,25 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
           await check(page, state('batch, empty'));
           await batch(page, 'rows.csv', 'text\nhello there\nwhy was I charged twice?\n""\n');
           await check(page, state('batch, results'));
+          const many = Array.from({ length: 20_000 }, (_, index) => `refund ${index} of my bills`).join('\n');
+          await page.setInputFiles('#batch-file', { name: 'many.csv', mimeType: 'text/csv', buffer: Buffer.from(`text\n${many}\n`) });
+          await page.waitForFunction(() => document.querySelector('#batch-size')?.textContent?.startsWith('20,000'));
+          await page.click('#batch-run');
+          await page.waitForSelector('#batch-results:not([hidden])');
+          await check(page, state('batch, running'));
+          await page.click('#batch-cancel');
+          await page.click('#tab-evaluation');
+          await check(page, state('evaluation, empty'));
+          /** @type {import('playwright-core').Route | undefined} */
+          let held;
+          await page.route('**/data/adversarial.jsonl', (route) => void (held = route), { times: 1 });
+          const asked = page.waitForRequest('**/data/adversarial.jsonl');
+          await page.click('#evaluation-run');
+          await asked;
+          await check(page, state('evaluation, running'));
+          await page.click('#evaluation-cancel');
+          await held?.continue();
+          await page.waitForSelector('#evaluation-run:not([disabled])');
           await evaluate(page);
           for (const summary of await page.locator('#evaluation details summary').all()) await summary.click();
           await check(page, state('evaluation, results'));
@@ -66,6 +97,13 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
           await inbox.locator('#inbox [role="alert"]').waitFor();
           await inbox.waitForSelector('#inbox-error:not([hidden])');
           await check(inbox, state('inbox, failures'));
+          for (const [name, said, fault] of AWAY) {
+            await inbox.route('**/api/escalations', fault);
+            await inbox.reload();
+            await waitForInbox(inbox, said);
+            await check(inbox, state(`inbox that ${name}`));
+            await inbox.unroute('**/api/escalations');
+          }
           const gpu = await context.newPage();
           await gpu.goto(`${web.origin()}/gpu.html`);
           await check(gpu, state('benchmark'));

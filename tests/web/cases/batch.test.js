@@ -148,13 +148,15 @@ test('a column is chosen, with and without a heading', async () => {
       const buffer = Buffer.from('hello there;1\nmy internet is down;2\n');
       await page.setInputFiles('#batch-file', { name: 'bare.csv', mimeType: 'text/csv', buffer });
       await page.waitForSelector('#batch-setup:not([hidden])');
-      assert.equal(await page.textContent('#batch-size'), '1 rows, 2 columns');
+      assert.equal(await page.textContent('#batch-size'), '1 row, 2 columns');
       await page.uncheck('#batch-header');
       await page.waitForFunction(() => document.querySelector('#batch-size')?.textContent === '2 rows, 2 columns');
       assert.deepEqual(await page.locator('#batch-column option').allTextContents(), ['column 1', 'column 2']);
       assert.deepEqual(await page.locator('#batch-preview li').allTextContents(), ['hello there', 'my internet is down']);
       await page.selectOption('#batch-column', '1');
       assert.deepEqual(await page.locator('#batch-preview li').allTextContents(), ['1', '2']);
+      await batch(page, 'one.csv', 'hello there\n');
+      assert.match((await page.textContent('#batch-status')) ?? '', /^1 row in /);
     },
     undefined,
     { keepModel: true },

@@ -264,7 +264,8 @@ test('the switch of one tab is the switch of all', async () => {
       assert.deepEqual(posts, []);
       assert.match((await other.locator('#thread .from-agent').last().textContent()) ?? '', /nothing is sent/);
       assert.ok((await other.locator('#inbox li').count()) > 0, 'what was there before is still shown');
-      assert.equal(await other.locator('#inbox li button:visible').count(), 0, 'and nothing can be said of it');
+      assert.equal(await other.locator('#inbox li :is(button, select):visible').count(), 0, 'and nothing can be said of it');
+      assert.equal(await other.evaluate(() => document.querySelector('#inbox')?.closest('[inert], [aria-hidden]')), null, 'by whatever it is read');
       await page.uncheck('#private');
       await waitForInbox(other);
       await send(other, 'refund my bill');

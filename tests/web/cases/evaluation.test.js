@@ -62,6 +62,11 @@ test('the adversarial set in the browser gives the figures that eval prints, at 
       assert.match((await slider.getAttribute('aria-valuetext')) ?? '', /coverage .* %, selective accuracy .* %, unsafe-local rate .* %/);
       assert.equal(await page.locator('#evaluation-pictures svg[role="img"][aria-label]').count(), 2);
       assert.equal(await page.locator('#evaluation-pictures details table').count(), 2);
+      for (const width of [1024, 1280, 1366, 1440, 1920]) {
+        await page.setViewportSize({ width, height: 900 });
+        const cut = await page.locator('table.confusion').evaluate((table) => Math.ceil(table.getBoundingClientRect().width) - /** @type {HTMLElement} */ (table.parentElement).clientWidth);
+        assert.ok(cut <= 1, `${cut} pixels of the confusion matrix are cut off at a width of ${width}`);
+      }
       assert.deepEqual(complaints, []);
       const close8 = native.reliability.filter((/** @type {{ n: number }} */ bin) => bin.n > 0);
       const shown = await page.locator('#evaluation-pictures details').first().locator('tbody tr').evaluateAll((rows) => rows.map((row) => Number(row.children[1].textContent)));

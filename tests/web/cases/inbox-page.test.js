@@ -244,3 +244,138 @@ test('older messages that do not come leave a word, and come when they are asked
     await server.stop();
   }
 });
+
+/**
+ * Gives a server of its own so many messages, and its inbox's page to `body`.
+ *
+ * @param {number} count
+ * @param {(given: { page: Page, server: Server, texts: () => Promise<string[]> }) => Promise<void>} body
+ */
+async function withMessages(count, body) {
+  const server = await startServer({ args: UNLIMITED });
+  try {
+    for (let index = 1; index <= count; index += 1) await post(server, { text: `message ${index}` });
+    await withInbox(server, async ({ page }) => {
+      await waitForInbox(page);
+      await body({ page, server, texts: () => page.locator('#inbox blockquote').allTextContents() });
+    });
+  } finally {
+    await server.stop();
+  }
+}
+
+/** @param {number} count @returns {string[]} As the list has them. */
+function newestFirst(count) {
+  return Array.from({ length: count }, (_, index) => `message ${count - index}`);
+}
+
+/** @param {Page} page @param {number} count */
+async function waitForRows(page, count) {
+  await page.waitForFunction((count) => document.querySelectorAll('#inbox li').length === count, count);
+}
+
+/**
+ * Keeps the page from its server while `meanwhile` goes on.
+ *
+ * @param {Page} page
+ * @param {() => Promise<unknown>} meanwhile
+ */
+async function disconnected(page, meanwhile) {
+  await page.context().setOffline(true);
+  await waitForInbox(page, 'Connecting');
+  await meanwhile();
+  await page.context().setOffline(false);
+  await waitForInbox(page);
+}
+
+test('after more messages were missed than a page holds, every one is reached', async () => {
+  await withMessages(60, async ({ page, server, texts }) => {
+    await waitForRows(page, 50);
+    await disconnected(page, async () => {
+      for (let index = 61; index <= 120; index += 1) await post(server, { text: `message ${index}` });
+    });
+    await page.waitForFunction(() => document.querySelector('#inbox blockquote')?.textContent === 'message 120');
+    assert.deepEqual(await texts(), newestFirst(120).slice(0, 50), 'no gap in what is shown');
+    for (const count of [100, 120]) {
+      await page.click('#inbox-older');
+      await waitForRows(page, count);
+    }
+    assert.deepEqual(await texts(), newestFirst(120));
+    assert.ok(await page.isHidden('#inbox-older'));
+  });
+});
+
+test('after a connection that broke, older rows stay and are as the server has them', async () => {
+  await withMessages(60, async ({ page, server, texts }) => {
+    await waitForRows(page, 50);
+    await page.click('#inbox-older');
+    await waitForRows(page, 60);
+    await disconnected(page, async () => {
+      const init = { method: 'PATCH', headers: { 'content-type': 'application/json' }, body: '{"handled":true,"corrected_intent":"greeting"}' };
+      assert.equal((await fetch(`${server.origin}${INBOX}/5`, init)).status, 200);
+      for (let index = 61; index <= 70; index += 1) await post(server, { text: `message ${index}` });
+    });
+    const row = page.locator('#inbox li[data-id="5"]');
+    await row.getByRole('button', { name: 'Open again' }).waitFor();
+    assert.equal(await row.getByRole('combobox').inputValue(), 'greeting');
+    assert.deepEqual(await texts(), newestFirst(70));
+    assert.ok(await page.isHidden('#inbox-older'));
+  });
+});
+
+test('a change of a message that is not shown yet does not put it below those that are', async () => {
+  await withMessages(60, async ({ page, server, texts }) => {
+    await waitForRows(page, 50);
+    await fetch(`${server.origin}${INBOX}/1`, { method: 'PATCH', headers: { 'content-type': 'application/json' }, body: '{"handled":true}' });
+    await post(server, { text: 'message 61' });
+    await waitForRows(page, 51);
+    assert.deepEqual(await texts(), newestFirst(61).slice(0, 51));
+  });
+});
+
+test('what arrives is said, and not one by one', async () => {
+  await withMessages(1, async ({ page, server }) => {
+    await waitForRows(page, 1);
+    const said = page.locator('#inbox-arrivals[role="status"]');
+    assert.equal(await said.textContent(), '', 'what was there before is no arrival');
+    await page.evaluate(() => {
+      const state = /** @type {{ said: string[] }} */ (/** @type {unknown} */ (window));
+      state.said = [];
+      const status = /** @type {HTMLElement} */ (document.querySelector('#inbox-arrivals'));
+      new MutationObserver(() => state.said.push(status.textContent ?? '')).observe(status, { childList: true });
+    });
+    const heard = () => page.evaluate(() => /** @type {{ said: string[] }} */ (/** @type {unknown} */ (window)).said);
+    await post(server, { text: 'message 2' });
+    await page.waitForFunction(() => document.querySelector('#inbox-arrivals')?.textContent !== '');
+    assert.deepEqual(await heard(), ['1 new escalation: Billing, no. 2.']);
+    await Promise.all([3, 4, 5].map((index) => post(server, { text: `message ${index}` })));
+    await page.waitForFunction(() => document.querySelector('#inbox-arrivals')?.textContent?.includes('no. 5'));
+    assert.deepEqual((await heard()).slice(1), ['3 new escalations, the latest: Billing, no. 5.']);
+    await fetch(`${server.origin}${INBOX}/5`, { method: 'PATCH', headers: { 'content-type': 'application/json' }, body: '{"handled":true}' });
+    await page.locator('#inbox li[data-id="5"].handled').waitFor();
+    await page.waitForTimeout(3_500);
+    assert.equal((await heard()).length, 2, 'a change is no arrival');
+  });
+});
+
+test('a page of an origin that is not allowed is not asked for a token', async () => {
+  await withInbox(open, async ({ page }) => {
+    await page.route(`**${INBOX}`, (route) => route.fulfill({ status: 403, json: { error: { code: 'origin_not_allowed', message: 'pages of this origin may not call this server; --allow-origin adds one' } } }));
+    await page.reload();
+    await waitForInbox(page, 'Refused');
+    assert.ok(await page.isHidden('#inbox-token'));
+    assert.match((await page.textContent('#inbox-empty')) ?? '', /does not let a page at this address/);
+  });
+});
+
+test('a long message can be scrolled by keyboard, and a short one is no stop on the way', async () => {
+  await withMessages(1, async ({ page, server }) => {
+    await post(server, { text: 'a long story '.repeat(400) });
+    const quotes = page.locator('#inbox blockquote');
+    await page.waitForSelector('#inbox blockquote[tabindex="0"]');
+    assert.deepEqual(await quotes.evaluateAll((all) => all.map((quote) => [quote.getAttribute('tabindex'), quote.getAttribute('aria-label')])), [['0', 'Message 2'], [null, 'Message 1']]);
+    await quotes.first().focus();
+    await page.keyboard.press('End');
+    await page.waitForFunction(() => Number(document.querySelector('#inbox blockquote')?.scrollTop) > 100);
+  });
+});

@@ -243,6 +243,89 @@ test('a server with a token is asked with it, by the inbox and by what is sent',
   }
 });
 
+test('what a server refused for want of the token is sent once there is one, however long it was to wait', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'relayops-token-'));
+  const token = 'agent-token-0123456789';
+  writeFileSync(join(folder, 'token'), `${token}\n`);
+  const server = await startServer({ args: [...UNLIMITED, '--token-file', join(folder, 'token')] });
+  const opened = await visit(web.browser(), server.origin, undefined, FIRST);
+  try {
+    const { page } = opened;
+    await waitForInbox(page, 'Needs a token');
+    // Far longer than this test waits.
+    const refusal = { status: 401, headers: { 'retry-after': '1200' }, json: { error: { code: 'unauthorized', message: 'a token is needed' } } };
+    await page.route(`**${INBOX}`, (route) => (route.request().method() === 'POST' ? route.fulfill(refusal) : route.fallback()));
+    const refused = page.waitForResponse((response) => response.request().method() === 'POST');
+    await send(page, 'refund my bill');
+    assert.equal((await refused).status(), 401);
+    await page.unroute(`**${INBOX}`);
+    await page.fill('#token', token);
+    await page.press('#token', 'Enter');
+    await page.locator('#inbox blockquote', { hasText: 'refund my bill' }).waitFor();
+    await page.waitForFunction(() => document.querySelector('#outbox')?.textContent === '0 queued, 1 sent, 0 failed');
+  } finally {
+    await opened.context.close();
+    await server.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test('a stray answer in place of the inbox’s takes nothing back that waits', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      await waitForInbox(page);
+      let strays = 1;
+      let isGone = true;
+      await page.route('**/api/**', (route) => {
+        if (isGone) return route.abort();
+        if (route.request().method() !== 'GET' || strays === 0) return route.continue();
+        strays -= 1;
+        return route.fulfill({ contentType: 'text/html', body: '<title>Back soon</title>' });
+      });
+      // Ends the stream.
+      await page.evaluate(() => dispatchEvent(new Event('offline')));
+      await waitForInbox(page, 'Connecting');
+      await send(page, 'a refund that must not be lost');
+      await page.waitForFunction(() => document.querySelector('#outbox')?.textContent?.startsWith('1 queued'));
+      const stray = page.waitForResponse((response) => response.headers()['content-type'] === 'text/html');
+      isGone = false;
+      await stray;
+      await waitForInbox(page);
+      await page.locator('#inbox blockquote', { hasText: 'must not be lost' }).waitFor();
+      await page.waitForFunction(() => document.querySelector('#outbox')?.textContent?.endsWith('0 queued, 1 sent, 0 failed'));
+      assert.match((await page.locator('#thread .meta').last().textContent()) ?? '', /in the server’s inbox/);
+      assert.doesNotMatch((await page.textContent('#privacy-note')) ?? '', /no inbox/);
+    },
+    undefined,
+    FIRST,
+  );
+});
+
+test('a database that is gone leaves no count, and no error that nobody catches', async () => {
+  await web.withPage(
+    async ({ page, complaints }) => {
+      await waitForInbox(page);
+      await send(page, 'cancel my plan');
+      await page.waitForFunction(() => document.querySelector('#outbox')?.textContent?.includes('1 sent'));
+      await page.evaluate(() => {
+        for (const { prototype } of [IDBObjectStore, IDBIndex]) {
+          prototype.getAll = () => {
+            throw new DOMException('the database is closing', 'InvalidStateError');
+          };
+        }
+      });
+      await page.check('#private');
+      await page.uncheck('#private');
+      await waitForInbox(page);
+      await page.waitForTimeout(500);
+      assert.equal(await page.textContent('#outbox'), '');
+      assert.deepEqual(complaints, []);
+    },
+    undefined,
+    FIRST,
+  );
+});
+
 test('the inbox connects again by itself after its server was away', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'relayops-away-'));
   const file = join(folder, 'inbox.sqlite3');

@@ -82,6 +82,30 @@ test('a model that is kept and not offered can be deleted too', async () => {
   });
 });
 
+test('a model that the browser does not delete is not said to be gone', async () => {
+  await web.withPage(async ({ page }) => {
+    await row(page, 'tiny.gguf').getByRole('button', { name: 'Load tiny.gguf', exact: true }).click();
+    await page.waitForSelector('#model-loaded:not([hidden])');
+    await page.click('#change');
+    const remove = page.getByRole('button', { name: 'Delete tiny.gguf from this browser' });
+    await page.evaluate(() => {
+      const { prototype } = CacheStorage;
+      const { delete: original } = prototype;
+      prototype.delete = () => {
+        prototype.delete = original;
+        return Promise.reject(new DOMException('disk', 'UnknownError'));
+      };
+    });
+    await remove.click();
+    await page.waitForSelector('#model-error:not([hidden])');
+    assert.equal(await page.textContent('#model-error'), 'storage: the browser refuses to delete tiny.gguf');
+    assert.equal(await page.textContent('#model-status'), '');
+    await remove.click();
+    await page.waitForFunction(() => document.querySelector('#model-status')?.textContent === 'tiny.gguf was deleted from this browser.');
+    assert.ok(await page.isHidden('#model-error'));
+  });
+});
+
 /** @param {import('../lib/browser.js').Page} page @param {string} button Its name. */
 async function load(page, button) {
   await page.getByRole('button', { name: button, exact: true }).click();

@@ -56,7 +56,7 @@ export async function batch(page, name, text) {
     await page.setInputFiles('#batch-file', join(folder, name));
     await page.waitForFunction((name) => document.querySelector('#batch-setup:not([hidden]) #batch-name')?.textContent === name, name);
     await page.click('#batch-run');
-    await page.waitForFunction(() => /^[\d,]+ rows in /.test(document.querySelector('#batch-status')?.textContent ?? ''), null, { timeout: 300_000 });
+    await page.waitForFunction(() => /^[\d,]+ rows? in /.test(document.querySelector('#batch-status')?.textContent ?? ''), null, { timeout: 300_000 });
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
