@@ -31,11 +31,13 @@ mod device;
 mod pipelines;
 mod read;
 mod recorder;
+#[cfg_attr(target_arch = "wasm32", path = "uncaptured_web.rs")]
+mod uncaptured;
 mod weights;
 
 use std::sync::Arc;
 
-use super::{Backend, Buffer, Heads, RopeTable, Taken, Visible};
+use super::{Backend, Buffer, Heads, RopeTable, Signal, Taken, Visible};
 use crate::memory::room;
 use crate::quant::{Format, QuantMatrix};
 use crate::{IntentError, Result};
@@ -274,6 +276,10 @@ impl Backend for Gpu {
 
     fn take(&self, reading: &mut Reading) -> Result<Taken> {
         reading.take(&self.0)
+    }
+
+    fn under_way(&self) -> Option<Signal> {
+        self.0.under_way()
     }
 
     fn linears<const N: usize>(
