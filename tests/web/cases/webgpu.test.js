@@ -339,6 +339,8 @@ test('a GPU that is lost is off the page: the badge and the reason follow the an
     async ({ page }) => {
       await page.getByRole('radio', { name: 'GPU' }).check();
       await runsOn(page, /^WebGPU$/, /^On a graphics processor in software/);
+      // Each takes another load.
+      page.setDefaultTimeout(60_000);
       await send(page, LOSE);
       await runsOn(page, /^WebGPU$/, /^On a graphics processor in software/);
       await send(page, LOSE_AGAIN);
