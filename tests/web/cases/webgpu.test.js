@@ -404,7 +404,7 @@ for (const [name, losses, wanted, verdict, note] of ON_THE_WAY) {
     await web.withPage(
       async ({ page }) => {
         await page.goto(`${web.origin()}/gpu.html`);
-        await page.fill('#rounds', '2');
+        await page.fill('#rounds', '1');
         await page.click('#run');
         await page.waitForSelector('#outcome:not([hidden]), #error:not([hidden])', { timeout: 120_000 });
         const result = JSON.parse((await page.textContent('#result')) ?? '');
