@@ -6,7 +6,8 @@
 
 /**
  * How far loading has come. Phases follow one another in the order of the type. `loaded` and `total` are bytes in
- * `download` and shaders in `gpu`; in the other phases they count steps, 0 of 1 and 1 of 1. Where a GPU turns out not to be
+ * `download`, and in `gpu` shaders that the browser was given, which may still be compiling them: the message that ends
+ * `prepare` waits for all; in the other phases they count steps, 0 of 1 and 1 of 1. Where a GPU turns out not to be
  * usable, or a build of the engine to compute wrongly, they begin again with the next one.
  *
  * @typedef {object} LoadProgress
@@ -236,7 +237,7 @@
  *   isolated, one thread asked for, shared memory refused, a faster build that does not answer golden
  *   messages as it must; and why the GPU does not, where it was asked for. `null` where all that was asked for runs.
  * @property {number} wasmMemoryBytes Size of the WebAssembly memory; it never shrinks, so this is
- *   its peak.
+ *   its peak. That of the build with WebGPU counts too where the CPU has taken over from it.
  * @property {number} maxMessageChars Longest message that is classified, in characters.
  */
 

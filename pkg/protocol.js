@@ -45,9 +45,9 @@ import { IntentError, describe, isErrorCode } from './errors.js';
 
 /**
  * A build of the engine that does not answer golden messages as it must, or for which the memory that the browser grants to
- * threads is too little, and how it was found out; `noGpu` is what was wrong with the GPU that was tried before.
+ * threads is too little, or `webgpu` where the GPU can't be used, and how it was found out.
  *
- * @typedef {{ build: string, isCramped: boolean, noGpu?: string, why: string }} UnfitBuild
+ * @typedef {{ build: string, isCramped: boolean, why: string }} UnfitBuild
  */
 
 /**

@@ -14,6 +14,7 @@ mod rows;
 mod run;
 
 use std::mem::replace;
+use std::sync::Arc;
 
 use serde::Serialize;
 use web_time::Instant;
@@ -22,6 +23,7 @@ use crate::adapter::Adapter;
 use crate::backend::{Backend, Taken};
 use crate::model::qwen2::{KvCache, Paths, Qwen2};
 use crate::pack::IntentConfig;
+use crate::profile::{self, Part};
 use crate::prompt::Prompt;
 use crate::quant::{QuantMatrix, matmul};
 use crate::tokenizer::{TokenId, Tokenizer};
@@ -55,36 +57,47 @@ pub struct Prefix {
 }
 
 /// A prompt and its answers, for one model.
-struct Task {
+struct Task<B: Backend> {
     prompt: Prompt,
     trie: LabelTrie,
     /// The tokens that logits are needed for, ascending.
     head_tokens: Vec<TokenId>,
-    /// Their rows of the output matrix.
-    head: QuantMatrix,
+    /// Their rows of the output matrix, so that nothing but logits need come back of a device.
+    head: Arc<B::Matrix>,
+    /// The same on the host, where hidden states come for `token_confidence`.
+    host_head: QuantMatrix,
 }
 
-impl Task {
-    fn new<B: Backend>(model: &Qwen2<B>, tokenizer: &Tokenizer, config: &IntentConfig) -> Result<Self> {
+impl<B: Backend> Task<B> {
+    fn new(model: &Qwen2<B>, tokenizer: &Tokenizer, config: &IntentConfig) -> Result<Self> {
         let prompt = Prompt::new(config, tokenizer)?;
         let trie = LabelTrie::new(&prompt.answers)?;
         let head_tokens = trie.children();
-        let head = model.head(&head_tokens)?;
-        Ok(Self { prompt, trie, head_tokens, head })
+        let head = Arc::new(model.backend().matrix(model.head(&head_tokens)?)?);
+        let host_head = model.head(&head_tokens)?;
+        Ok(Self { prompt, trie, head_tokens, head, host_head })
+    }
+
+    /// Logits of hidden states, for those tokens.
+    fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+        let rows = hidden.len() / self.host_head.cols();
+        let mut logits = vec![0.0; rows * self.head_tokens.len()];
+        matmul(hidden, rows, &self.host_head, &mut logits);
+        logits
     }
 }
 
 /// What an adapter replaced: paths beside the weights, labels and prompt.
 pub struct Before<B: Backend> {
     paths: Paths<B>,
-    task: Task,
+    task: Task<B>,
 }
 
 /// Qwen2 with a prompt, scoring labels.
 pub struct Scorer<B: Backend> {
     model: Qwen2<B>,
     tokenizer: Tokenizer,
-    task: Task,
+    task: Task<B>,
     /// Holds the prefix between messages.
     cache: KvCache<B>,
     /// Milliseconds that computing it took.
@@ -261,21 +274,27 @@ impl<B: Backend> Scorer<B> {
             let sequence = rows.sequence(tokens.iter().chain(&self.task.prompt.suffix));
             rows.trie(&self.task.trie, &sequence);
         }
-        let hidden = self.model.forward(&mut self.cache, rows.into_batch())?;
+        let mut pass = self.model.begin(&self.cache, rows.into_batch())?;
+        pass.read_through(&self.task.head);
+        let logits = self.model.finish(&mut self.cache, pass)?;
         self.model.truncate(&mut self.cache, before);
-        let one = self.task.trie.partings.len() * self.model.config().hidden;
-        let scores = |hidden: &[f32]| {
-            let log_probabilities = self.task.trie.label_log_probabilities(&self.partings(hidden)?);
+        let one = self.task.trie.partings.len() * self.task.head_tokens.len();
+        let scores = |logits: &[f32]| {
+            let log_probabilities = self.label_log_probabilities(logits)?;
             Ok(Scores { log_probabilities, token_confidence: None })
         };
-        hidden.chunks_exact(one).map(scores).collect()
+        logits.chunks_exact(one).map(scores).collect()
+    }
+
+    /// Log-probabilities of the labels from logits of the rows where labels part.
+    fn label_log_probabilities(&self, logits: &[f32]) -> Result<Vec<f32>> {
+        let partings = profile::measure(Part::Head, || self.partings(logits))?;
+        Ok(self.task.trie.label_log_probabilities(&partings))
     }
 
     /// Log-probabilities of each parting's children, by a softmax over those children alone.
-    fn partings(&self, hidden: &[f32]) -> Result<Vec<Vec<f32>>> {
-        let (rows, columns) = (self.task.trie.partings.len(), self.task.head_tokens.len());
-        let mut logits = vec![0.0; rows * columns];
-        matmul(hidden, rows, &self.task.head, &mut logits);
+    fn partings(&self, logits: &[f32]) -> Result<Vec<Vec<f32>>> {
+        let columns = self.task.head_tokens.len();
         let children = |(parting, logits): (&crate::trie::Parting, &[f32])| {
             let logits: Vec<f32> = parting
                 .children

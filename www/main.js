@@ -26,9 +26,10 @@ const chat = new ChatPanel(new ResultView(), {
     tally.add(result);
     thread.add(text, result);
   },
+  onAnswer: (result) => void model.answered(result),
   onCrash: () => model.reset(),
 });
-const batch = new BatchPanel();
+const batch = new BatchPanel((result) => void model.answered(result));
 const evaluation = new EvaluationPanel();
 const model = new ModelPanel({
   onReady: async (classifier, info) => {

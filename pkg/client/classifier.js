@@ -325,7 +325,7 @@ export class IntentClassifier {
     const thresholds = this.#thresholds;
     if (thresholds === undefined) return info;
     const stages = info.stages?.map((stage, index) => ({ ...stage, threshold: thresholds[index] ?? thresholds[0] }));
-    return { ...info, threshold: thresholds[thresholds.length - 1], ...(stages && { stages }) };
+    return { ...info, threshold: thresholds[(stages?.length ?? 1) - 1] ?? thresholds[0], ...(stages && { stages }) };
   }
 
   /** The queue of escalated messages and their states; `null` while escalation is off. */

@@ -25,11 +25,6 @@ export class ChunkFeed {
     });
   }
 
-  /** From the first byte again. */
-  restart() {
-    this.#position = 0;
-  }
-
   /** @param {Uint8Array<ArrayBuffer> | null} bytes The page's answer to a pull. */
   give(bytes) {
     const resolve = this.#waiting;

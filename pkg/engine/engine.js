@@ -28,6 +28,8 @@ export class Engine {
   #params = null;
   /** The adapter that was set since, `null` where that was none; nothing while no GPU computes. @type {{ files: (Uint8Array | null)[], how: { config?: string, force: boolean } } | null | undefined} */
   #adapter;
+  /** Of engines that started here: a GPU that is lost leaves its engine's behind. @type {Set<WebAssembly.Memory>} */
+  #memories = new Set();
   /** @type {import('./wasm.js').ThreadStarter} */
   #threads;
 
@@ -48,9 +50,15 @@ export class Engine {
    * @throws {IntentError}
    */
   async load(params, feeds, onProgress) {
-    this.#loaded = await load(params, feeds, this.#threads, onProgress);
+    this.#take(await load(params, feeds, this.#threads, onProgress));
     this.#params = params;
     onProgress({ phase: 'ready', loaded: 1, total: 1 });
+  }
+
+  /** @param {Loaded} loaded */
+  #take(loaded) {
+    this.#loaded = loaded;
+    this.#memories.add(loaded.memory);
   }
 
   /**
@@ -91,7 +99,8 @@ export class Engine {
   async classify(text, options) {
     if (this.#gone) return unanswered(text, this.#gone);
     const result = await this.#outliving(async ({ classifier, gpu }) => {
-      return gpu ? answer(gpu.classifier, text, options) : classifier.classify(text, options);
+      const left = { ...options, thresholds: this.#ofStages(options.thresholds ?? []) };
+      return gpu ? answer(gpu.classifier, text, left) : classifier.classify(text, left);
     });
     return /** @type {ClassifyResult} */ (result);
   }
@@ -103,7 +112,7 @@ export class Engine {
    * @throws {IntentError} `invalid_argument` of the thresholds.
    */
   async classifyBatch(texts, thresholds) {
-    if (this.#loaded && !this.#loaded.gpu) return this.#loaded.classifier.classify_batch(texts, Float32Array.from(thresholds));
+    if (this.#loaded && !this.#loaded.gpu) return this.#loaded.classifier.classify_batch(texts, Float32Array.from(this.#ofStages(thresholds)));
     // One by one: a device fills its rows with a single message, and each outlives the loss of the device by itself.
     /** @type {BatchOutcome[]} */
     const outcomes = [];
@@ -132,7 +141,7 @@ export class Engine {
   async type(text, goal, thresholds, signal) {
     if (this.#gone) return unanswered(text, this.#gone);
     return this.#outliving(async ({ classifier, gpu }) => {
-      for (let step = classifier.begin(text, goal, Float32Array.from(thresholds)); ; step = classifier.advance()) {
+      for (let step = classifier.begin(text, goal, Float32Array.from(this.#ofStages(thresholds))); ; step = classifier.advance()) {
         if (step.state === 'done') return step.result;
         if (step.state === 'held') return null;
         await (step.state === 'waiting' ? gpu?.classifier.answered() : nextTurn());
@@ -170,18 +179,41 @@ export class Engine {
     const before = this.info();
     this.#loaded = null;
     release(device, [classifier]);
-    if (params.stages.some(({ source }) => source.kind === 'feed')) {
+    const stages = this.#leftOf(params.stages);
+    if (stages.length === 0) {
       this.#gone = { ...before, reason: 'the GPU was lost, and the page’s bytes with it: load the model again' };
       return false;
     }
     try {
-      this.#loaded = await loadAgain(params, { info, fault }, this.#threads, (loaded) => this.#adapt(loaded));
-      if (!this.#loaded.gpu) this.#adapter = undefined;
+      const missing = stages.length < params.stages.length ? `the GPU was lost (${fault}), and the page’s bytes of the second model with it: load it again` : null;
+      if (missing !== null) this.#adapter = undefined;
+      this.#params = { ...params, stages };
+      const loaded = await loadAgain(this.#params, { info, fault, missing }, this.#threads, (loaded) => this.#adapt(loaded));
+      this.#take(loaded);
+      if (!loaded.gpu) this.#adapter = undefined;
       return true;
     } catch (error) {
       this.#gone = { ...before, reason: `the GPU was lost, and the model could not be loaded again: ${reasonOf(error)}` };
       return false;
     }
+  }
+
+  /**
+   * What can be loaded again: the first model goes on alone where the second was the page's bytes.
+   *
+   * @param {import('../protocol.js').StageSource[]} stages
+   */
+  #leftOf(stages) {
+    const first = stages.findIndex(({ source }) => source.kind === 'feed');
+    return first === -1 ? stages : stages.slice(0, first);
+  }
+
+  /**
+   * @param {number[]} thresholds One a stage, or none.
+   * @returns {number[]} Of the stages that are left.
+   */
+  #ofStages(thresholds) {
+    return thresholds.slice(0, this.#params?.stages.length);
   }
 
   /**
@@ -202,12 +234,12 @@ export class Engine {
   /** @returns {ModelInfo} */
   info() {
     if (this.#gone) return this.#gone;
-    const { exports, memory, classifier, gpu, reason } = this.#model();
+    const { exports, classifier, gpu, reason } = this.#model();
     return {
       ...classifier.info(),
       gpu: gpu && gpu.info,
       reason,
-      wasmMemoryBytes: memory.buffer.byteLength,
+      wasmMemoryBytes: [...this.#memories].reduce((bytes, memory) => bytes + memory.buffer.byteLength, 0),
       maxMessageChars: exports.max_message_chars(),
     };
   }

@@ -82,10 +82,15 @@ async function requestAdapter() {
 export async function openGpu(progress) {
   const { exports, memory } = await progress.step('wasm', () => startGpuWasm().catch(isNotHere));
   const device = await exports.Gpu.open();
-  await progress.steps('gpu', exports.Gpu.shaders(), async (index) => {
-    device.compile(index);
-    await nextTurn();
-  });
+  try {
+    await progress.steps('gpu', exports.Gpu.shaders(), async (index) => {
+      device.compile(index);
+      await nextTurn();
+    });
+  } catch (error) {
+    release(device, []);
+    throw error;
+  }
   return { exports, memory, device };
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { IntentError } from '../errors.js';
 import { applyAdapter, openAdapter } from './adapter-source.js';
 import { UNPROVEN, chooseGpu, gpuLoaders, isFaultOfGpu, isProven, openGpu, reasonOf, release, warmUp } from './gpu.js';
 import { openModel } from './model-source.js';
@@ -38,7 +39,8 @@ import { judged, startWasm } from './wasm.js';
  */
 
 /**
- * Loads where it was asked for; on the CPU where that can't be done.
+ * Loads where it was asked for; on the CPU where that can't be done. Where a GPU was tried in vain the page starts anew, as
+ * after any build that is not fit: memory of a build never gets smaller.
  *
  * @param {LoadParams} params
  * @param {ChunkFeed[]} feeds One a stage.
@@ -48,40 +50,37 @@ import { judged, startWasm } from './wasm.js';
  * @throws {IntentError}
  */
 export async function load(params, feeds, threads, onProgress) {
-  const { info, reason } = await chooseGpu(params.backend, params.stages);
   const onCpu = (/** @type {string | null} */ why) => loadOnCpu(params, feeds, threads, onProgress, why);
+  const refused = params.unfit.find(({ build }) => build === 'webgpu');
+  if (refused) return onCpu(refused.why);
+  const { info, reason } = await chooseGpu(params.backend, params.stages);
   if (info === null) return onCpu(reason);
   // Builds for the CPU are found unfit after a GPU was.
-  const [found] = params.unfit;
-  if (found) return onCpu(found.noGpu ?? 'there was none at first');
+  if (params.unfit.length > 0) return onCpu('there was none at first');
   try {
     return await loadOnGpu(params, feeds, onProgress, info);
   } catch (error) {
     if (!isFaultOfGpu(error)) throw error;
-    for (const feed of feeds) feed.restart();
-    const noGpu = reasonOf(error);
-    return onCpu(noGpu).catch((error) => {
-      // The page starts anew, and is to be told all the same.
-      if (error?.unfit) error.unfit = { ...error.unfit, noGpu };
-      throw error;
-    });
+    const unfit = { build: 'webgpu', isCramped: false };
+    throw Object.assign(new IntentError('unavailable', reasonOf(error), { cause: error }), { unfit });
   }
 }
 
 /**
- * Loads what ran on a GPU that failed: on a GPU again the first time, otherwise on the CPU.
+ * Loads what ran on a GPU that failed: on a GPU again the first time, otherwise on the CPU, which is soonest there for what is
+ * left where not all of it can be had again.
  *
  * @param {LoadParams} params
- * @param {{ info: GpuInfo, fault: string }} failed
+ * @param {{ info: GpuInfo, fault: string, missing: string | null }} failed `missing` says what can't be had again.
  * @param {ThreadStarter} threads
  * @param {(loaded: Loaded) => Promise<void>} prepare Puts in force what was set since.
  * @returns {Promise<Loaded>}
  * @throws {IntentError}
  */
-export async function loadAgain(params, { info: before, fault }, threads, prepare) {
+export async function loadAgain(params, { info: before, fault, missing }, threads, prepare) {
   const silently = () => {};
-  let why = `the GPU was lost twice: ${fault}`;
-  if (before.losses === 0) {
+  let why = missing ?? `the GPU was lost twice: ${fault}`;
+  if (missing === null && before.losses === 0) {
     const { info, reason } = await chooseGpu(params.backend, params.stages);
     why = `the GPU was lost (${fault}), and then: ${reason}`;
     try {
@@ -129,7 +128,9 @@ async function prepared(loaded, prepare) {
 async function loadOnCpu(params, feeds, threads, onProgress, noGpu) {
   const progress = new ProgressReporter(onProgress);
   const start = async () => {
-    const wasm = await progress.step('wasm', () => startWasm(params, threads));
+    // A GPU is not judged as builds for the CPU are.
+    const unfit = params.unfit.filter(({ build }) => build !== 'webgpu');
+    const wasm = await progress.step('wasm', () => startWasm({ threads: params.threads, unfit }, threads));
     const { exports } = wasm;
     /** @type {import('./model-source.js').Loaders} */
     const loaders = {

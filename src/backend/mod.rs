@@ -85,7 +85,7 @@ pub trait Backend: Send + 'static {
     /// Activations.
     type Tensor: Send;
     /// A weight matrix `[out, in]`.
-    type Matrix: Send;
+    type Matrix: Send + Sync;
     /// A weight vector.
     type Vector: Send;
     /// Keys and values of one layer, `[slots, kv heads * head dim]` each.
@@ -139,6 +139,11 @@ pub trait Backend: Send + 'static {
     /// # Errors
     /// `device_lost`, `out_of_memory`, `inference`: where anything of the device ever failed.
     fn take(&self, reading: &mut Self::Reading) -> Result<Taken>;
+
+    /// What to wait for until a device has done all that it was asked for; nothing where that is so.
+    fn under_way(&self) -> Option<Signal> {
+        None
+    }
 
     /// Whether activations are rounded as the kernels of [`quant`](crate::quant) do, and added in their order: what golden
     /// answers are made with.

@@ -26,6 +26,12 @@ impl Signal {
         }
     }
 
+    /// Whether it is.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.lock().is_set
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -324,3 +324,34 @@ impl<B: Backend> Parts<B> {
         }
     }
 }
+
+#[cfg(all(test, feature = "webgpu"))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use futures_util::FutureExt;
+    use relayops_testkit::{TinyQwen2, not_run};
+
+    use super::Loader;
+    use crate::backend::gpu::Gpu;
+    use crate::pack::IntentConfig;
+
+    #[test]
+    fn a_device_has_the_matrices_of_all_layers_before_the_file_ends() {
+        let test = "a_device_has_the_matrices_of_all_layers_before_the_file_ends";
+        if std::env::var_os("RELAYOPS_NO_GPU").is_some_and(|value| value == "1") {
+            return not_run(test, "RELAYOPS_NO_GPU declares that there is no GPU");
+        }
+        let gpu = Gpu::open_within_defaults().now_or_never().unwrap().unwrap();
+        let tiny = TinyQwen2::default();
+        let bytes = tiny.bytes().unwrap();
+        let loader = Loader::new("tiny.gguf", Some(bytes.len() as u64), IntentConfig::default()).unwrap();
+        let mut loader = loader.on(gpu);
+        loader.push(&bytes).unwrap();
+        assert_eq!(loader.early.len(), 7 * tiny.layers);
+        let (_, parts) = loader.parts().unwrap();
+        let left = parts.weights.gguf.tensors.iter();
+        let left: Vec<_> =
+            left.filter(|(name, matrix)| name.starts_with("blk.") && matrix.rows() > 1).collect();
+        assert!(left.is_empty(), "{:?}", left.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    }
+}

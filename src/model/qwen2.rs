@@ -233,12 +233,20 @@ impl<B: Backend> Qwen2<B> {
     /// `inference` where the batch does not fit the model, `out_of_memory`, `device_lost`, and `unavailable` where hidden
     /// states are wanted of a device that can't be waited for.
     pub fn forward(&self, cache: &mut KvCache<B>, batch: Batch) -> Result<Buffer> {
+        let pass = self.begin(cache, batch)?;
+        self.finish(cache, pass)
+    }
+
+    /// The rest of a pass, and what comes back of it.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn finish(&self, cache: &mut KvCache<B>, mut pass: Pass<B>) -> Result<Buffer> {
         let before = cache.slots;
-        let mut pass = self.begin(cache, batch)?;
         loop {
             match self.advance(cache, &mut pass)? {
                 Step::Running => {}
-                Step::Done(hidden) => return Ok(hidden),
+                Step::Done(values) => return Ok(values),
                 Step::Waiting(signal) => {
                     self.truncate(cache, before);
                     return Taken::Later(signal).now();

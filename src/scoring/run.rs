@@ -1,5 +1,6 @@
 //! A message under way, a step at a time.
 
+use std::mem::replace;
 use std::ops::Range;
 
 use super::rows::Rows;
@@ -46,12 +47,14 @@ impl Goal {
         }
     }
 
+    /// Whether something newer may be wanted meanwhile.
+    fn is_typed(self) -> bool {
+        matches!(self, Self::Hold | Self::Score | Self::ScoreInFull)
+    }
+
     /// Most rows of a message in one pass.
     fn rows(self) -> usize {
-        match self {
-            Self::Hold | Self::Score | Self::ScoreInFull => TYPING_ROWS,
-            Self::ScoreAtOnce | Self::ScoreInFullAtOnce => PREFILL_ROWS,
-        }
+        if self.is_typed() { TYPING_ROWS } else { PREFILL_ROWS }
     }
 }
 
@@ -74,14 +77,17 @@ pub(super) struct Run<B: Backend> {
     rest: Vec<TokenId>,
     goal: Goal,
     pass: Option<(Pass<B>, Rest)>,
+    /// Whether a device has been waited for before the next pass.
+    is_clear: bool,
 }
 
 /// Which rows a pass is over.
 enum Rest {
     /// The first tokens of the rest.
     Tokens(usize),
-    /// All of the rest and the suffix, in these rows, and the trie. Hidden states come first of the last `opening` of
-    /// these rows, which predict the answer's opening and the label, then of the rows where labels part.
+    /// All of the rest and the suffix, in these rows, and the trie. What comes back are logits of the rows where labels
+    /// part; in full, hidden states, first of the last `opening` of these rows, which predict the answer's opening and the
+    /// label, then of the rows where labels part.
     Last { sequence: Range<usize>, opening: usize },
     /// The best label's tokens but the last, in place of the trie: for `token_confidence`, whose tokens these rows predict,
     /// behind `forced`, which `predicting` does.
@@ -112,7 +118,7 @@ impl<B: Backend> Scorer<B> {
         let held = same.min(most_held);
         self.cut_back(held);
         let rest = tokens[held..].to_vec();
-        self.run = Some(Run { rest, goal, pass: None });
+        self.run = Some(Run { rest, goal, pass: None, is_clear: false });
     }
 
     /// Does the next step of what is under way: half a layer of a pass.
@@ -144,22 +150,34 @@ impl<B: Backend> Scorer<B> {
 
     fn step(&mut self, run: &mut Run<B>) -> Result<Progress> {
         let Some((pass, _)) = &mut run.pass else {
+            // What a device has been given can't be taken back, and nothing newer gets past it: one pass at a time.
+            if run.goal.is_typed()
+                && !replace(&mut run.is_clear, true)
+                && let Some(signal) = self.model.backend().under_way()
+            {
+                return Ok(Progress::Waiting(signal));
+            }
             // It is there, but for an adapter that was refused while memory was short.
             self.fill_prefix()?;
             run.pass = self.next_pass(run)?;
+            run.is_clear = false;
             return Ok(if run.pass.is_some() { Progress::Running } else { Progress::Held });
         };
-        let hidden = match self.model.advance(&mut self.cache, pass)? {
+        let values = match self.model.advance(&mut self.cache, pass)? {
             Step::Running => return Ok(Progress::Running),
             Step::Waiting(signal) => return Ok(Progress::Waiting(signal)),
-            Step::Done(hidden) => hidden,
+            Step::Done(values) => values,
         };
         match run.pass.take() {
-            Some((_, Rest::Last { sequence, opening })) => {
-                self.partings_read(run, &sequence, opening, &hidden)
+            Some((_, Rest::Last { sequence, opening })) if run.goal.is_in_full() => {
+                self.begin_answer(run, &sequence, opening, &values)
+            }
+            Some((_, Rest::Last { .. })) => {
+                let log_probabilities = self.label_log_probabilities(&values)?;
+                Ok(self.scored(run, log_probabilities, None))
             }
             Some((_, Rest::Answer { log_probabilities, forced, predicting })) => {
-                let predicting = [&predicting[..], &hidden].concat();
+                let predicting = [&predicting[..], &values].concat();
                 let forced = &self.task.prompt.suffix[forced];
                 let confidence = self.token_confidence(&log_probabilities, forced, &predicting)?;
                 Ok(self.scored(run, log_probabilities, Some(confidence)))
@@ -189,23 +207,24 @@ impl<B: Backend> Scorer<B> {
             rows.trie(&self.task.trie, &sequence);
             Rest::Last { sequence, opening }
         };
-        Ok(Some((self.model.begin(&self.cache, rows.into_batch())?, rest)))
+        let mut pass = self.model.begin(&self.cache, rows.into_batch())?;
+        if matches!(rest, Rest::Last { .. }) && !run.goal.is_in_full() {
+            pass.read_through(&self.task.head);
+        }
+        Ok(Some((pass, rest)))
     }
 
-    /// Scores from the hidden states of the last pass, whose rows the cache holds; or begins the pass over the answer.
-    fn partings_read(
+    /// Scores from the hidden states of the last pass, whose rows the cache holds, and begins the pass over the answer.
+    fn begin_answer(
         &mut self,
         run: &mut Run<B>,
         sequence: &Range<usize>,
         opening: usize,
         hidden: &[f32],
     ) -> Result<Progress> {
-        let (predicting, parting_hidden) = hidden.split_at(opening * self.model.config().hidden);
-        let partings = profile::measure(Part::Head, || self.partings(parting_hidden))?;
-        let log_probabilities = self.task.trie.label_log_probabilities(&partings);
-        if !run.goal.is_in_full() {
-            return Ok(self.scored(run, log_probabilities, None));
-        }
+        let (predicting, parting) = hidden.split_at(opening * self.model.config().hidden);
+        let logits = profile::measure(Part::Head, || self.task.logits(parting));
+        let log_probabilities = self.label_log_probabilities(&logits)?;
         // The trie's rows are siblings of what follows.
         let before = self.task.prompt.prefix.len() + self.held.len();
         self.model.truncate(&mut self.cache, before + sequence.len());

@@ -137,6 +137,43 @@ fn compact_passes_its_golden_check_and_says_where_it_runs() {
     assert_eq!(result.intent, expected.intent);
 }
 
+/// Messages of the development set that the test below asks: every so many, for a GPU in software is slow.
+const EVERY: usize = 8;
+
+#[test]
+fn compact_flips_no_label_that_it_is_confident_of() {
+    let Some(gpu) = gpu("compact_flips_no_label_that_it_is_confident_of") else { return };
+    let mut on_gpu = builtin::compact().unwrap().on(gpu).finish().unwrap();
+    let mut on_cpu = builtin::compact().unwrap().finish().unwrap();
+    let threshold = on_cpu.config().threshold;
+    let set = std::fs::read_to_string("data/dev.jsonl").unwrap();
+    let (mut flips, mut confident) = (Vec::new(), 0);
+    for line in set.lines().step_by(EVERY) {
+        let example: serde_json::Value = serde_json::from_str(line).unwrap();
+        let text = example["text"].as_str().unwrap();
+        let [a, b] =
+            [&mut on_gpu, &mut on_cpu].map(|model| model.classify(text, ClassifyOptions::default()).unwrap());
+        let sure =
+            [&a, &b].into_iter().any(|one| one.confidence.is_some_and(|confidence| confidence >= threshold));
+        confident += usize::from(sure);
+        if sure && a.intent != b.intent {
+            flips.push(format!("{text}: {}, on the CPU {}", a.intent, b.intent));
+        }
+    }
+    assert!(confident >= 20, "{confident} confident messages");
+    assert!(flips.is_empty(), "{flips:#?}");
+}
+
+/// What to wait for is waited for here.
+#[test]
+fn natively_nothing_is_under_way_when_it_is_asked_for() {
+    let Some(gpu) = gpu("natively_nothing_is_under_way_when_it_is_asked_for") else { return };
+    let x = gpu.tensor(1, 4, vec![1.0; 4].into()).unwrap();
+    let mut y = gpu.tensor(1, 4, vec![2.0; 4].into()).unwrap();
+    gpu.add(&mut y, &x);
+    assert_eq!(gpu.under_way(), None);
+}
+
 #[test]
 fn a_lost_device_is_an_error_and_not_an_answer() {
     if gpu("a_lost_device_is_an_error_and_not_an_answer").is_none() {

@@ -27,12 +27,14 @@ macro_rules! each_check {
 }
 pub(crate) use each_check;
 
-/// Of the 0.5B, the 1.5B and compact.
-const HEADS: [Heads; 4] = [
+/// Of the 0.5B, the 1.5B and compact; an odd one, and wider ones than those of any of them.
+const HEADS: [Heads; 6] = [
     Heads { query: 14, kv: 2, dim: 64 },
     Heads { query: 12, kv: 2, dim: 128 },
     Heads { query: 12, kv: 12, dim: 32 },
     Heads { query: 3, kv: 1, dim: 6 },
+    Heads { query: 2, kv: 1, dim: 256 },
+    Heads { query: 2, kv: 2, dim: 200 },
 ];
 
 async fn read<B: Backend>(backend: &B, x: &B::Tensor) -> Vec<f32> {
@@ -108,6 +110,8 @@ fn product_shapes(format: Format) -> impl Iterator<Item = (usize, usize, usize)>
         (256, 1536, 32),
         (1536, 384, 20),
         (384, 1536, 3),
+        (384, 384, 9),
+        (8960, 1536, 1),
         (6, 384, 1),
         (31, 96, 31),
         (1, 32, 64),

@@ -12,6 +12,7 @@ import { rowOf, tallied, toCsv, toJsonl } from './records.js';
 import { ResultTable } from './result-table.js';
 import { likelyColumn, readRows } from './rows.js';
 
+/** @typedef {import('/pkg/index.js').ClassifyResult} ClassifyResult */
 /** @typedef {import('/pkg/index.js').IntentClassifier} IntentClassifier */
 /** @typedef {import('./records.js').Row} Row */
 /** @typedef {import('./rows.js').Rows} Rows */
@@ -32,6 +33,7 @@ export class BatchPanel {
   #status = element('batch-status', HTMLElement);
   #error = element('batch-error', HTMLElement);
   #table = new ResultTable();
+  #onAnswer;
   /** @type {IntentClassifier | null} */
   #classifier = null;
   /** The file as it was given, to be read again with another heading. @type {File | null} */
@@ -43,7 +45,9 @@ export class BatchPanel {
   /** @type {AbortController | null} */
   #running = null;
 
-  constructor() {
+  /** @param {(result: ClassifyResult) => void} onAnswer Not of each: of the last of some rows. */
+  constructor(onAnswer) {
+    this.#onAnswer = onAnswer;
     this.#file.addEventListener('change', () => {
       const file = this.#file.files?.[0];
       if (!file) return;
@@ -144,6 +148,8 @@ export class BatchPanel {
         onProgress: (rows) => this.#progress(rows, texts.length, performance.now() - started),
         onOutcomes: (outcomes) => {
           for (let index = this.#rows.length; index < outcomes.length; index += 1) this.#rows.push(rowOf(texts[index], outcomes[index], index));
+          const last = outcomes.at(-1);
+          if (last && 'result' in last) this.#onAnswer(last.result);
           this.#bar.dataset.done = String(outcomes.length);
           this.#progress(outcomes.length, texts.length, performance.now() - started);
           if (performance.now() - shownAt < REFRESH_MS) return;

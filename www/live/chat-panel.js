@@ -31,6 +31,7 @@ export class ChatPanel {
   );
   #result;
   #onSent;
+  #onAnswer;
   #onCrash;
   /** @type {IntentClassifier | null} */
   #classifier = null;
@@ -39,12 +40,15 @@ export class ChatPanel {
 
   /**
    * @param {ResultView} result
-   * @param {{ onSent: (text: string, result: ClassifyResult) => void, onCrash: () => void }} events `onCrash`: the
-   *   classifier is of no further use.
+   * @param {object} events
+   * @param {(text: string, result: ClassifyResult) => void} events.onSent
+   * @param {(result: ClassifyResult) => void} events.onAnswer Also while it is typed.
+   * @param {() => void} events.onCrash The classifier is of no further use.
    */
-  constructor(result, { onSent, onCrash }) {
+  constructor(result, { onSent, onAnswer, onCrash }) {
     this.#result = result;
     this.#onSent = onSent;
+    this.#onAnswer = onAnswer;
     this.#onCrash = onCrash;
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -107,6 +111,7 @@ export class ChatPanel {
     this.#pill.className = `pill ${decision.route}`;
     this.#pill.textContent = `${intentTitle(intent)}${confidence === null ? '' : ` ${percent(confidence)}`}: ${routeTitle(decision.route)}`;
     this.#result.show({ text, result }, 'typing');
+    this.#onAnswer(result);
   }
 
   async #submit() {
@@ -121,6 +126,7 @@ export class ChatPanel {
       const result = await answer;
       this.#onSent(text, result);
       done({ text, result });
+      this.#onAnswer(result);
     } catch (error) {
       done({ error });
       this.#failed(error, classifier);

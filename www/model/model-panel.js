@@ -8,6 +8,7 @@ import { Fetched } from './fetched.js';
 import { ModelList } from './model-list.js';
 import { RunOn } from './run-on.js';
 
+/** @typedef {import('/pkg/index.js').ClassifyResult} ClassifyResult */
 /** @typedef {import('/pkg/index.js').LoadProgress} LoadProgress */
 /** @typedef {import('/pkg/index.js').ModelInfo} ModelInfo */
 /** @typedef {import('./model-list.js').Choice} Choice */
@@ -49,6 +50,8 @@ export class ModelPanel {
   #choice = null;
   /** @type {IntentClassifier | null} */
   #classifier = null;
+  /** What it ran on last, as far as the page shows, and how long it took to load. */
+  #shown = { backend: '', milliseconds: 0 };
 
   /**
    * @param {object} events
@@ -89,6 +92,18 @@ export class ModelPanel {
     this.#onGone();
     this.#show('choose');
     void this.#list.refresh();
+  }
+
+  /**
+   * Shows what the model runs on where an answer says that this has changed: a GPU may be lost at any time.
+   *
+   * @param {ClassifyResult} result
+   */
+  async answered({ backend, decision }) {
+    const [classifier, isGone] = [this.#classifier, decision.reason === 'error:device_lost'];
+    if (!classifier || (backend === this.#shown.backend && !isGone)) return;
+    const info = await classifier.info().catch(() => null);
+    if (info && classifier === this.#classifier) this.#showRunning(info, this.#shown.milliseconds);
   }
 
   /**
@@ -182,12 +197,25 @@ export class ModelPanel {
   #showLoaded({ name, warning }, info, milliseconds) {
     const hadFocus = document.activeElement === this.#abort;
     element('loaded-name', HTMLElement).textContent = name;
-    const badges = badgesOf(info).map(({ text, on }) => create('li', { text, className: on ? 'badge on' : 'badge' }));
-    element('badges', HTMLElement).replaceChildren(...badges);
-    element('backend-reason', HTMLElement).textContent = reasonOf(info);
+    this.#showRunning(info, milliseconds);
     const note = info.fallback ? `Another model runs than the one that was asked for: ${info.fallback.message}` : warning;
     element('model-note', HTMLElement).hidden = note === undefined;
     element('model-note', HTMLElement).textContent = note ?? '';
+    this.#show('loaded');
+    void this.#list.refresh();
+    this.#status.textContent = `${name} is ready.`;
+    if (hadFocus) this.#change.focus();
+  }
+
+  /**
+   * @param {ModelInfo} info
+   * @param {number} milliseconds
+   */
+  #showRunning(info, milliseconds) {
+    this.#shown = { backend: info.backend, milliseconds };
+    const badges = badgesOf(info).map(({ text, on }) => create('li', { text, className: on ? 'badge on' : 'badge' }));
+    element('badges', HTMLElement).replaceChildren(...badges);
+    element('backend-reason', HTMLElement).textContent = reasonOf(info);
     showFacts(element('loaded-facts', HTMLElement), [
       ['Architecture', info.architecture],
       ['Parameters', millions(info.parameters)],
@@ -197,10 +225,6 @@ export class ModelPanel {
       ['Threshold', (info.stages ?? [info]).map(({ threshold }) => setting(threshold)).join(', then ')],
       ['Loaded in', duration(milliseconds)],
     ]);
-    this.#show('loaded');
-    void this.#list.refresh();
-    this.#status.textContent = `${name} is ready.`;
-    if (hadFocus) this.#change.focus();
   }
 
   /** @param {boolean} open */

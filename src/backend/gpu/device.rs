@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::uncaptured;
 use crate::{IntentError, Result};
 
 /// The first thing that went wrong. It stays: whatever was to be computed or written then was not, and nobody can say what
@@ -34,6 +35,10 @@ impl Faults {
 
     pub(super) fn other(&self, detail: impl ToString) {
         self.note(Fault::Other(detail.to_string()));
+    }
+
+    pub(super) fn out_of_memory(&self, detail: impl ToString) {
+        self.note(Fault::OutOfMemory(detail.to_string()));
     }
 
     fn first(&self) -> Option<Fault> {
@@ -123,12 +128,6 @@ pub(super) async fn open(room: Room) -> Result<Opened> {
     device.set_device_lost_callback(move |reason, message| {
         lost.note(Fault::Lost(format!("{reason:?}: {message}")));
     });
-    let uncaptured = faults.clone();
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-        uncaptured.note(match error {
-            wgpu::Error::OutOfMemory { source } => Fault::OutOfMemory(source.to_string()),
-            other => Fault::Other(other.to_string()),
-        });
-    }));
+    uncaptured::note_in(&faults, &device);
     Ok(Opened { device, queue, info: adapter.get_info(), faults })
 }

@@ -1,8 +1,9 @@
 //! Any GPU, by WebGPU.
 //!
 //! Weights stay in the precision of their format and are turned into floats in the shaders; activations are floats and are
-//! added up as such. Everything of a pass stays on the device but the embedded tokens, which come from the host, and the rows
-//! that are read at its end.
+//! added up as such. Everything of a pass stays on the device but the embedded tokens, which come from the host, and what is
+//! read at its end: the labels' logits. For token confidence these are hidden states: the whole output matrix, which logits of
+//! the answer's tokens take, is too large for a binding and stays on the host.
 //!
 //! # What bounds each operation
 //! Of M rows (20 to 40 for a message) with the sizes of the 0.5B: hidden 896, feed-forward 4,864, 24 layers, 358 million
@@ -10,14 +11,34 @@
 //!
 //! | operation | arithmetic | bytes | bound |
 //! |---|---|---|---|
-//! | products | 2 M a weight: 23 GFLOP at M = 32 | 0.63 (Q4_0), 0.75 (Q5_0), 1.13 (Q8_0) a weight: 220 to 400 MB | arithmetic from M = 6 (Q4_0) or 11 (Q8_0) on where a device computes 20 operations a byte; the weights' bandwidth below |
+//! | products | 2 M a weight: 23 GFLOP at M = 32 | 0.63 (Q4_0), 0.75 (Q5_0), 1.13 (Q8_0) a weight: 220 to 400 MB | see below |
 //! | attention | 4 x 896 a row and slot | keys and values, 1 KB a slot and layer, once a row and query head, from cache | latency |
 //! | norms, rotation, activation, sums | a few a value | 8 to 12 a value, at most 1.2 MB an operation | latency of the dispatch |
 //!
-//! A product reads each weight once for 32 rows, which is 57 (Q8_0) to 102 (Q4_0) operations a byte, and a GPU of 1 TFLOPS
-//! and 50 GB/s balances at 20. So a message of M = 32 takes 23 GFLOP divided by what the kernel reaches of the device's float
-//! rate, and no less than 409 dispatches of some microseconds each (17 a layer). These are expectations: no GPU in hardware
-//! has been measured, which the page `www/gpu.html` is for.
+//! A workgroup of 64 threads makes 32 x 32 values, so that a product has a workgroup for 32 of its outputs and 32 rows. Each
+//! reads its weights once and all of its rows of `x`, which the others read too: from cache, where 32 rows have 115 or 623 KB.
+//! At M = 32, weights in Q4_0:
+//!
+//! | product, outputs x width | workgroups | weights | `x`, all workgroups | multiplications a thread |
+//! |---|---|---|---|---|
+//! | query, attention output: 896 x 896 | 28 | 0.5 MB | 3.2 MB | 14,336 |
+//! | key, value: 128 x 896 | 4 | 0.07 MB | 0.5 MB | 14,336 |
+//! | gate, up: 4,864 x 896 | 152 | 2.7 MB | 17.4 MB | 14,336 |
+//! | down: 896 x 4,864 | 28 | 2.7 MB | 17.4 MB | 77,824 |
+//!
+//! - On weights alone that is 57 (Q8_0) to 102 (Q4_0) operations a byte, and a GPU of 1 TFLOPS and 50 GB/s balances at 20: their
+//!   bandwidth binds below M = 6 (Q4_0) or 11 (Q8_0). `x` is 1.4 GB a message out of cache, three to seven times the weights.
+//! - A device that runs a few workgroups at a time (8 units of 64 lanes, some 1.5 TFLOPS) is bound by arithmetic in gate, up and
+//!   down, which are nine tenths of it: 23 GFLOP divided by what the kernel reaches of its rate.
+//! - A device with room for more than 28 workgroups of 64 threads is not filled by any product but gate and up: the others take
+//!   as long as one thread, however many units there are. At one multiplication a clock and 1.5 GHz these are 10 µs, of down 52
+//!   µs: 0.11 ms a layer, 2.7 ms a message, as if the device had 8.5 TFLOPS. Splitting the width of down, and of query, key and
+//!   value, over several workgroups would be what helps there.
+//!
+//! A message of one pass is 411 dispatches (17 a layer; the rows that are read, their norm, the labels' logits) and one a
+//! submission that counts it, 420 in all, of some microseconds each where they are shorter than that. An adapter on all
+//! projections adds 14 a layer. These are expectations: no GPU in hardware has been measured, which the page `www/gpu.html` is
+//! for.
 //!
 //! Neither subgroups nor `shader-f16` are used, though a device may offer them. The products, which take nearly all of the time,
 //! add up in the registers of one thread and have nothing to exchange: subgroups could replace the sums through workgroup
@@ -31,11 +52,13 @@ mod device;
 mod pipelines;
 mod read;
 mod recorder;
+#[cfg_attr(target_arch = "wasm32", path = "uncaptured_web.rs")]
+mod uncaptured;
 mod weights;
 
 use std::sync::Arc;
 
-use super::{Backend, Buffer, Heads, RopeTable, Taken, Visible};
+use super::{Backend, Buffer, Heads, RopeTable, Signal, Taken, Visible};
 use crate::memory::room;
 use crate::quant::{Format, QuantMatrix};
 use crate::{IntentError, Result};
@@ -274,6 +297,10 @@ impl Backend for Gpu {
 
     fn take(&self, reading: &mut Reading) -> Result<Taken> {
         reading.take(&self.0)
+    }
+
+    fn under_way(&self) -> Option<Signal> {
+        self.0.under_way()
     }
 
     fn linears<const N: usize>(

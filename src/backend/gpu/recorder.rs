@@ -14,6 +14,7 @@ use bytemuck::NoUninit;
 
 use super::device::{Faults, Opened};
 use super::pipelines::{OPS, Op, Pipeline};
+use crate::backend::Signal;
 use crate::{IntentError, Result};
 
 /// Bytes of the count of submissions.
@@ -151,6 +152,24 @@ impl Shared {
         // done, and not what it wrote.
         let _recorder = self.lock();
         self.device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ())
+    }
+
+    /// Gives the device what is recorded. Ready when it has done all that it was given; nothing where that was waited for
+    /// here.
+    pub(super) fn under_way(&self) -> Option<Signal> {
+        let mut recorder = self.lock();
+        if !recorder.commands.is_empty() {
+            self.flush(&mut recorder, None);
+        }
+        drop(recorder);
+        let signal = Signal::default();
+        let done = signal.clone();
+        self.queue.on_submitted_work_done(move || done.set());
+        match self.wait() {
+            Ok(()) => (!signal.is_set()).then_some(signal),
+            // Whoever reads of it is told.
+            Err(_) => None,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Recorder> {

@@ -1,5 +1,7 @@
 //! A forward pass in steps of half a layer, so that whoever waits for something newer can end it in between.
 
+use std::sync::Arc;
+
 use super::{Batch, KvCache, Qwen2};
 use crate::backend::{Backend, Buffer, RopeTable, Signal, Taken};
 use crate::profile::{self, Part};
@@ -18,7 +20,9 @@ pub struct Pass<B: Backend> {
     x: B::Tensor,
     /// Half layers done.
     done: usize,
-    /// The final hidden states on their way back.
+    /// What the final hidden states are multiplied by before they are read.
+    head: Option<Arc<B::Matrix>>,
+    /// The final hidden states, or their products, on their way back.
     reading: Option<B::Reading>,
 }
 
@@ -29,8 +33,15 @@ pub enum Step {
     Running,
     /// All is asked of the device; there is more to do when the signal says so.
     Waiting(Signal),
-    /// The final hidden states of the batch's outputs: `[outputs, hidden]`, normalised, on the host.
+    /// The final hidden states of the batch's outputs: `[outputs, hidden]`, normalised, on the host; or their products.
     Done(Buffer),
+}
+
+impl<B: Backend> Pass<B> {
+    /// Has logits come back in place of hidden states: `[outputs, rows of head]`.
+    pub fn read_through(&mut self, head: &Arc<B::Matrix>) {
+        self.head = Some(Arc::clone(head));
+    }
 }
 
 impl<B: Backend> Qwen2<B> {
@@ -51,6 +62,7 @@ impl<B: Backend> Qwen2<B> {
             before: cache.slots,
             x: self.backend.tensor(rows, config.hidden, embedded)?,
             done: 0,
+            head: None,
             reading: None,
         })
     }
@@ -78,7 +90,11 @@ impl<B: Backend> Qwen2<B> {
                 return Ok(Step::Running);
             }
             let normed = self.norm(&pass.x, &self.norm);
-            pass.reading = Some(self.backend.read(&normed)?);
+            let wanted = match &pass.head {
+                Some(head) => profile::measure(Part::Head, || self.backend.linear(&normed, head, None)),
+                None => normed,
+            };
+            pass.reading = Some(self.backend.read(&wanted)?);
         }
         // Nothing is waited for where nothing was asked for.
         let taken = match &mut pass.reading {
@@ -87,9 +103,9 @@ impl<B: Backend> Qwen2<B> {
         };
         match taken {
             Taken::Later(signal) => Ok(Step::Waiting(signal)),
-            Taken::Values(hidden) => {
+            Taken::Values(values) => {
                 cache.slots += pass.rows;
-                Ok(Step::Done(hidden))
+                Ok(Step::Done(values))
             }
         }
     }

@@ -7,7 +7,7 @@ import { TEXTS, distance, makeAdapters, native, offer } from '../lib/adapters.js
 import { gpuTest as test } from '../lib/gpu-test.js';
 import { miscomputing } from '../lib/miscomputing.js';
 import { suite } from '../lib/suite.js';
-import { DROP, LOSE, LOSE_AGAIN, LOSE_LATER, REFUSE, TOLERANCE, ask, makePack, servePack, withFaults } from '../lib/webgpu.js';
+import { DROP, FAIL, LOSE, LOSE_AGAIN, LOSE_LATER, REFUSE, TOLERANCE, ask, makePack, servePack, withFaults } from '../lib/webgpu.js';
 
 /** @typedef {import('/pkg/index.js').ClassifyResult} ClassifyResult */
 /** @typedef {import('/pkg/index.js').ModelInfo} ModelInfo */
@@ -43,6 +43,8 @@ test('a lost device is found again once, then the CPU takes over; no message is 
     assert.deepEqual(infos.slice(0, 2).map(({ gpu }) => gpu?.losses), [1, 1]);
     for (const { backend } of results.slice(2)) assert.match(backend, /^cpu-/);
     assert.match(infos[3].reason ?? '', /^no WebGPU: the GPU was lost twice: .*destroyed/);
+    const { info } = await ask(page, { ...TINY, backend: 'cpu' }, []);
+    assert.ok(infos[3].wasmMemoryBytes >= infos[1].wasmMemoryBytes + info.wasmMemoryBytes, 'what the lost one leaves behind counts');
     assert.deepEqual(complaints, []);
   }, (context) => withFaults(context));
 });
@@ -50,6 +52,7 @@ test('a lost device is found again once, then the CPU takes over; no message is 
 const DROPPED = [
   ['a buffer that a device refuses', REFUSE],
   ['commands that a device drops without a word', DROP],
+  ['an error of the driver', FAIL],
 ];
 for (const [name, text] of DROPPED) {
   test(`${name} counts as its loss: nothing is built on it`, async () => {
@@ -233,6 +236,31 @@ test('after a loss too the CPU’s builds are judged, and the next one takes ove
       await miscomputing(['relaxed-simd'])(context);
     },
   );
+});
+
+test('a cascade whose second model was the page’s bytes goes on with the first', async () => {
+  await web.withPage(async ({ page }) => {
+    const { answers, info, adapter } = await page.evaluate(
+      async ([lose, down]) => {
+        const { IntentClassifier } = await import('/pkg/index.js');
+        const pack = await (await fetch('/models/tiny.gguf')).arrayBuffer();
+        const classifier = await IntentClassifier.load({ cascade: { pack }, backend: 'webgpu', threshold: [0, 1] });
+        const session = classifier.session();
+        const answers = [await classifier.classify(lose), await classifier.classify(down, { threshold: [1, 0] }), await session.update(down)];
+        for (const outcome of await classifier.classifyBatch([down])) if (outcome.status === 'fulfilled') answers.push(outcome.value);
+        const adapter = (await window.outcome(classifier.setAdapter(null))).code;
+        const info = await classifier.info();
+        classifier.dispose();
+        return { answers, info, adapter };
+      },
+      [LOSE, DOWN],
+    );
+    assert.deepEqual(answers.map(({ stage, confidence }) => [stage, confidence !== null]), Array(4).fill(['compact', true]));
+    assert.deepEqual(answers.map(({ decision }) => decision.route === 'escalate'), [false, true, false, false], 'each has the first one’s threshold');
+    for (const { backend } of answers) assert.match(backend, /^cpu-/);
+    assert.deepEqual([info.stage, info.stages, info.threshold, adapter], ['compact', undefined, 0, 'unavailable']);
+    assert.match(info.reason ?? '', /^no WebGPU: the GPU was lost \(.*\), and the page’s bytes of the second model with it: load it again/);
+  }, (context) => withFaults(context));
 });
 
 /** How a model is loaded that can't be had again, and what is said of it. @type {[string, boolean, RegExp][]} */

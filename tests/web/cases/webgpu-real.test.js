@@ -1,7 +1,7 @@
 /** The real 0.5B on WebGPU, in software, against the CPU of the same browser. Minutes of work. */
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { distance } from '../lib/adapters.js';
@@ -61,6 +61,9 @@ if (FOLDER === '' || !existsSync(join(FOLDER, FILE))) {
           `${worst.toFixed(3)}; per message median ${times[times.length >> 1].toFixed(0)} ms; wasm memory ${(gpu.info.wasmMemoryBytes / 2 ** 20).toFixed(0)} MiB`,
       );
       for (const { said } of flips) console.log(`FLIPS ${said}`);
+      // The layers' matrices are on the GPU before the file ends, the embedding stays.
+      const most = 0.75 * statSync(join(FOLDER, FILE)).size;
+      assert.ok(gpu.info.wasmMemoryBytes < most, `${gpu.info.wasmMemoryBytes} bytes of wasm memory, ${most} allowed`);
       assert.deepEqual(flips.filter(({ lead }) => lead >= LEAD), []);
       assert.ok(worst <= TOLERANCE, `probabilities differ by ${worst}`);
       assert.deepEqual(complaints, []);

@@ -1,15 +1,17 @@
 /** The WebGPU backend in a Worker, on a GPU in software, against the CPU; and everything that sends it back to the CPU. */
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { before } from 'node:test';
+import { before, test as plainTest } from 'node:test';
 import { distance, makeAdapters, offer } from '../lib/adapters.js';
 import { change } from '../lib/change.js';
 import { gpuTest as test } from '../lib/gpu-test.js';
 import { miscomputing } from '../lib/miscomputing.js';
 import { send } from '../lib/page.js';
+import { ROOT } from '../lib/paths.js';
 import { suite } from '../lib/suite.js';
-import { LOSE, MESSAGES, TOLERANCE, TRAINED_TOLERANCE, ask, makePack, servePack, withFaults } from '../lib/webgpu.js';
+import { LOSE, LOSE_AGAIN, MESSAGES, TOLERANCE, TRAINED_TOLERANCE, ask, internalError, makePack, servePack, withFaults } from '../lib/webgpu.js';
 
 /** @typedef {import('../lib/browser.js').Page} Page */
 /** @typedef {import('../lib/webgpu.js').Options} Options */
@@ -81,12 +83,15 @@ test('Qwen2 answers on the GPU as on the CPU: a file, a pack, with token confide
   );
 });
 
-test('where there is no adapter, or only one in software, the CPU computes', async () => {
+plainTest('where there is no adapter the CPU computes', async () => {
   await without.withPage(async ({ page }) => {
     const { info } = await ask(page, { backend: 'webgpu' }, []);
     assert.match(info.backend, /^cpu-/);
     assert.match(info.reason ?? '', /^no WebGPU: the browser has no adapter/);
   });
+});
+
+test('where there is only an adapter in software, the CPU computes unless it is asked for', async () => {
   await web.withPage(
     async ({ page }) => {
       const { info } = await ask(page, { pack: '/tiny-pack/', backend: 'auto' }, []);
@@ -97,10 +102,14 @@ test('where there is no adapter, or only one in software, the CPU computes', asy
   );
 });
 
-/** What happens in the Worker before anything else, and the reason that it gives. @type {[string, string, RegExp][]} */
+/**
+ * What happens in the Worker before anything else, the reason that it gives, and whether that takes no GPU.
+ *
+ * @type {[string, string, RegExp, boolean?][]}
+ */
 const FAULTS = [
-  ['a Worker without WebGPU', "Object.defineProperty(navigator, 'gpu', { value: undefined });", /^no WebGPU: this browser has none in Workers/],
-  ['an adapter that the browser blocks', 'GPU.prototype.requestAdapter = async () => null;', /^no WebGPU: the browser has no adapter/],
+  ['a Worker without WebGPU', "Object.defineProperty(navigator, 'gpu', { value: undefined });", /^no WebGPU: this browser has none in Workers/, true],
+  ['an adapter that the browser blocks', 'GPU.prototype.requestAdapter = async () => null;', /^no WebGPU: the browser has no adapter/, true],
   ['an adapter that gives no device', "GPUAdapter.prototype.requestDevice = async () => { throw new DOMException('refused', 'OperationError'); };", /^no WebGPU: .*no device/],
   [
     'memory that runs out',
@@ -114,10 +123,23 @@ const FAULTS = [
      };`,
     /^no WebGPU: .*out.of.memory/,
   ],
+  [
+    'a driver that does not compile a shader',
+    `const compile = GPUDevice.prototype.createComputePipeline;
+     let pipelines = 0;
+     GPUDevice.prototype.createComputePipeline = function (descriptor) {
+       pipelines += 1;
+       if (pipelines === 3) queueMicrotask(() => this.dispatchEvent(${internalError('pipeline')}));
+       return compile.call(this, descriptor);
+     };`,
+    /^no WebGPU: .*pipeline/,
+  ],
+  ['a shader that the browser throws at', "GPUDevice.prototype.createComputePipeline = () => { throw new TypeError('no pipeline'); };", /^no WebGPU: no pipeline/],
 ];
 
-for (const [name, fault, reason] of FAULTS) {
-  test(`${name} leaves the work to the CPU, and says so`, async () => {
+for (const [name, fault, reason, isPlain] of FAULTS) {
+  const run = isPlain ? plainTest : test;
+  void run(`${name} leaves the work to the CPU, and says so`, async () => {
     await web.withPage(
       async ({ page }) => {
         const { info, results } = await ask(page, { pack: '/tiny-pack/', backend: 'webgpu' }, ['my internet is down']);
@@ -163,10 +185,15 @@ test('auto takes a GPU in hardware for what has golden answers', async () => {
   );
 });
 
-test('a GPU that does not answer as the pack says is refused', async () => {
+test('a GPU that does not answer as the pack says is refused, and nothing is left of it', async () => {
   await web.withPage(
     async ({ page, requests }) => {
-      const { info, results, phases } = await ask(page, { pack: '/tiny-pack/', backend: 'webgpu' }, ['my internet is down']);
+      /** @type {Promise<unknown>[]} */
+      const ends = [];
+      page.on('worker', (worker) => ends.push(worker.waitForEvent('close')));
+      const { info, results, phases } = await ask(page, { pack: '/tiny-pack/', backend: 'webgpu', threads: 1 }, ['my internet is down']);
+      assert.equal(ends.length, 2, 'the CPU has a Worker of its own, the GPU’s ends');
+      await Promise.all(ends);
       // The CPU's come from the cache.
       assert.equal(requests.filter((url) => /tiny-pack\/.*\.gguf/.test(url)).length, 1);
       assert.match(info.backend, /^cpu-/);
@@ -256,7 +283,7 @@ test('what was wrong with a GPU is still said when a build for the CPU is wrong 
   );
 });
 
-test('on the CPU nothing of WebGPU is touched', async () => {
+plainTest('on the CPU nothing of WebGPU is touched', async () => {
   await web.withPage(
     async ({ page, requests, complaints }) => {
       await ask(page, {}, ['my internet is down']);
@@ -307,7 +334,25 @@ test('somebody chooses the GPU on the page: what is loaded moves over, the badge
   );
 });
 
-test('somebody chooses the GPU where there is none, by the keyboard: the CPU goes on, and the page says why', async () => {
+test('a GPU that is lost is off the page: the badge and the reason follow the answers', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      await page.getByRole('radio', { name: 'GPU' }).check();
+      await runsOn(page, /^WebGPU$/, /^On a graphics processor in software/);
+      // Each takes another load.
+      page.setDefaultTimeout(60_000);
+      await send(page, LOSE);
+      await runsOn(page, /^WebGPU$/, /^On a graphics processor in software/);
+      await send(page, LOSE_AGAIN);
+      await runsOn(page, /^Relaxed SIMD, /, /^Not faster because: no WebGPU: the GPU was lost twice/);
+      assert.match((await page.textContent('#loaded-facts')) ?? '', /cpu-relaxed-simd/);
+    },
+    (context) => withFaults(context),
+    { keepModel: true },
+  );
+});
+
+plainTest('somebody chooses the GPU where there is none, by the keyboard: the CPU goes on, and the page says why', async () => {
   await without.withPage(
     async ({ page }) => {
       await page.focus('#run-on-cpu');
@@ -335,13 +380,63 @@ test('the benchmark’s page measures both sides and gives a result to read and 
     assert.ok(await page.evaluate(() => Array.from(document.querySelectorAll('.scroll'), (box) => box.scrollWidth - box.clientWidth).every((over) => over === 0)), 'the table has room');
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0);
     const result = JSON.parse((await page.textContent('#result')) ?? '');
-    assert.deepEqual([result.model, result.gpu_side.backend, result.label_flips], ['compact', 'webgpu', 0]);
+    assert.deepEqual([result.model, result.gpu_side.backend, result.label_flips, result.fault], ['compact', 'webgpu', 0, null]);
+    assert.deepEqual([result.gpu_side.backends, result.gpu_side.failures], [['webgpu'], 0]);
+    const { version } = JSON.parse(readFileSync(join(ROOT, 'pkg/package.json'), 'utf8'));
+    assert.equal(result.version, version);
+    assert.match(result.identity, /^[0-9a-f]{64}$/);
+    assert.ok(Math.abs(Date.parse(result.date) - Date.now()) < 600_000);
     assert.match(result.cpu_side.backend, /^cpu-/);
     assert.equal(result.gpu.software, true);
     assert.ok(result.gpu_side.n === result.messages && result.gpu_side.median_ms > 0 && result.cpu_side.median_ms > 0);
     assert.ok(result.largest_probability_difference <= TRAINED_TOLERANCE);
     assert.deepEqual(complaints, []);
   });
+});
+
+/** What happens at a message of the page's, counted from the first, on the GPU; and what comes of it. @type {[string, number[], Record<string, unknown>, RegExp, RegExp][]} */
+const ON_THE_WAY = [
+  ['lost once', [20], { fault: 'lost', cpu_over_gpu: null }, /^The GPU was lost on the way and found again/, /^$/],
+  ['lost for good', [20, 25], { fault: 'mixed', cpu_over_gpu: null }, /^The GPU was lost on the way: its column/, /^no WebGPU: the GPU was lost twice/],
+];
+for (const [name, losses, wanted, verdict, note] of ON_THE_WAY) {
+  test(`the benchmark’s page takes a GPU that is ${name} for no measurement`, async () => {
+    await web.withPage(
+      async ({ page }) => {
+        await page.goto(`${web.origin()}/gpu.html`);
+        await page.fill('#rounds', '1');
+        await page.click('#run');
+        await page.waitForSelector('#outcome:not([hidden]), #error:not([hidden])', { timeout: 120_000 });
+        const result = JSON.parse((await page.textContent('#result')) ?? '');
+        for (const [field, value] of Object.entries(wanted)) assert.equal(result[field], value, field);
+        assert.match((await page.textContent('#verdict')) ?? '', verdict);
+        assert.match((await page.textContent('#gpu-note')) ?? '', note);
+        assert.deepEqual(result.gpu_side.backends.includes('webgpu'), true);
+      },
+      (context) => withFaults(context, { more: ['let step = classifier.begin(text', `if (${JSON.stringify(losses)}.includes((globalThis.asked = (globalThis.asked ?? 0) + 1))) globalThis.device.destroy();\n  let step = classifier.begin(text`] }),
+    );
+  });
+}
+
+test('the benchmark’s page counts messages without an answer, and does not time them', async () => {
+  await web.withPage(
+    async ({ page }) => {
+      await page.goto(`${web.origin()}/gpu.html`);
+      await page.fill('#rounds', '1');
+      await page.click('#run');
+      await page.waitForSelector('#outcome:not([hidden]), #error:not([hidden])', { timeout: 120_000 });
+      const result = JSON.parse((await page.textContent('#result')) ?? '');
+      assert.deepEqual([result.fault, result.gpu_side.median_ms, result.gpu_side.n, result.gpu_side.failures > 0], ['failed', null, 0, true]);
+      assert.equal(result.messages, 0);
+      assert.equal(result.largest_probability_difference, null);
+      assert.match((await page.textContent('#verdict')) ?? '', /^Some messages had no answer/);
+    },
+    // As if each message were too much for the model.
+    (context) => change(context, '**/pkg/engine/engine.js', 'return gpu ? answer(gpu.classifier, text, left)', "return gpu ? answer(gpu.classifier, '#$%&*@!?'.repeat(200), left)"),
+  );
+});
+
+plainTest('the benchmark’s page says that there is no GPU', async () => {
   await without.withPage(async ({ page }) => {
     await page.goto(`${without.origin()}/gpu.html`);
     await page.fill('#rounds', '1');
@@ -352,8 +447,8 @@ test('the benchmark’s page measures both sides and gives a result to read and 
   });
 });
 
-test('a backend that there is not is refused', async () => {
-  await web.withPage(async ({ page }) => {
+plainTest('a backend that there is not is refused', async () => {
+  await without.withPage(async ({ page }) => {
     const { code, message } = await page.evaluate(async () => {
       const { IntentClassifier } = await import('/pkg/index.js');
       return window.outcome(IntentClassifier.load(/** @type {any} */ ({ backend: 'gpu' })));

@@ -56,13 +56,25 @@ export const LOSE_LATER = 'later, lose the device';
 export const REFUSE = `refuse a buffer ${'for once '.repeat(30)}`.trim();
 /** Has the device drop the commands that it is given next, and say nothing of it. */
 export const DROP = 'drop the next commands';
+/** Has its driver fail, which is neither its validation nor want of memory. */
+export const FAIL = 'have the driver fail';
 
 /** For `withFaults`: while an adapter is set. */
 const AT_ADAPTER = 'an adapter';
 
+/**
+ * What a device says of a driver that does not compile a sound shader.
+ *
+ * @param {string} message
+ */
+export function internalError(message) {
+  return `new GPUUncapturedErrorEvent('uncapturederror', { error: new GPUInternalError('${message}'), cancelable: true })`;
+}
+
 /** In the Worker, before anything else: `strike` makes those texts come true. */
 const STRIKES = `
 let [isRefusing, isDropping] = [false, false];
+let driven;
 const lose = () => globalThis.device.destroy();
 const strikes = new Map(Object.entries({
   '${LOSE}': lose,
@@ -70,6 +82,7 @@ const strikes = new Map(Object.entries({
   '${AT_ADAPTER}': lose,
   '${REFUSE}': () => (isRefusing = true),
   '${DROP}': () => (isDropping = true),
+  '${FAIL}': () => driven.dispatchEvent(${internalError('driver')}),
 }));
 let later = 4;
 globalThis.strike = (text) => {
@@ -79,6 +92,7 @@ globalThis.strike = (text) => {
 };
 const create = GPUDevice.prototype.createBuffer;
 GPUDevice.prototype.createBuffer = function (descriptor) {
+  driven = this;
   const usage = isRefusing ? 0 : descriptor.usage;
   isRefusing = false;
   return create.call(this, { ...descriptor, usage });
