@@ -23,7 +23,7 @@ pub(super) struct ServeArgs {
     /// Port; 0 takes a free one.
     #[arg(long, default_value_t = 8080, value_name = "N")]
     port: u16,
-    /// Address to listen on; beyond loopback only with --token-file or --no-inbox.
+    /// Address to listen on; beyond loopback only with --token-file.
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     host: IpAddr,
     /// Folder that holds www/ and pkg/.

@@ -63,7 +63,7 @@ const CACHE_API: HeaderValue = HeaderValue::from_static("no-store");
 /// What to serve, and where.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// Address to listen on; beyond loopback an inbox needs a token.
+    /// Address to listen on; beyond loopback only with an inbox that has a token.
     pub host: IpAddr,
     /// Port; 0 takes a free one.
     pub port: u16,
@@ -103,12 +103,17 @@ pub struct Server {
 /// Checks the folders, opens the inbox and takes the port.
 ///
 /// # Errors
-/// `invalid_argument` for an inbox without a token at an address beyond loopback, for a missing folder with the command
+/// `invalid_argument` for an address beyond loopback without a token, for a missing folder with the command
 /// that makes it, and for options of the inbox that can't be used; `io` when the port or the inbox's file can't be had.
 pub async fn bind(options: ServeOptions) -> Result<Server> {
-    let open = options.inbox.as_ref().is_some_and(|inbox| inbox.token.is_none());
-    if open && !options.host.is_loopback() {
-        let detail = format!("{} is not a loopback address, for which the inbox needs a token", options.host);
+    let is_guarded = options.inbox.as_ref().is_some_and(|inbox| inbox.token.is_some());
+    if !options.host.is_loopback() && !is_guarded {
+        let remedy = if options.inbox.is_some() {
+            "for which the inbox needs a token"
+        } else {
+            "which only an inbox with a token is served at: pages alone are a static host's affair"
+        };
+        let detail = format!("{} is not a loopback address, {remedy}", options.host);
         return Err(IntentError::argument("host", detail));
     }
     let www = files::existing("root", &options.root.join("www"), "the page is part of the source tree")?;
