@@ -37,8 +37,9 @@ test('the server is killed and comes back in between: everything arrives once', 
     server = await startServer({ inbox: file, port: Number(new URL(origin).port), args: UNLIMITED });
     // Without anybody’s help: by the timer of the next attempt.
     await waitForCounts(page, { queued: 0, sent: 4, failed: 0 });
-    const texts = (await inbox(origin)).map(({ text }) => text).toReversed();
-    assert.deepEqual(texts, ['refund my bill', REDACTED, 'why was I charged twice?', 'cancel my plan and refund me']);
+    // What was tried before comes after what was not, so that nothing that is refused holds up the rest.
+    const texts = (await inbox(origin)).map(({ text }) => text);
+    assert.deepEqual(texts.sort(), [REDACTED, 'refund my bill', 'why was I charged twice?', 'cancel my plan and refund me'].sort());
   } finally {
     await context.close();
     await server.stop();
