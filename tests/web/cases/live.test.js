@@ -309,7 +309,7 @@ test('a database that is gone leaves no count, and no error that nobody catches'
       await page.waitForFunction(() => document.querySelector('#outbox')?.textContent?.includes('1 sent'));
       await page.evaluate(() => {
         for (const { prototype } of [IDBObjectStore, IDBIndex]) {
-          prototype.getAll = () => {
+          prototype.getAll = prototype.count = () => {
             throw new DOMException('the database is closing', 'InvalidStateError');
           };
         }
