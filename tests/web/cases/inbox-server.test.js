@@ -37,9 +37,10 @@ test('the server is killed and comes back in between: everything arrives once', 
     server = await startServer({ inbox: file, port: Number(new URL(origin).port), args: UNLIMITED });
     // Without anybody’s help: by the timer of the next attempt.
     await waitForCounts(page, { queued: 0, sent: 4, failed: 0 });
-    // What was tried before comes after what was not, so that nothing that is refused holds up the rest.
-    const texts = (await inbox(origin)).map(({ text }) => text);
-    assert.deepEqual(texts.sort(), [REDACTED, 'refund my bill', 'why was I charged twice?', 'cancel my plan and refund me'].sort());
+    const texts = (await inbox(origin)).map(({ text }) => text).toReversed();
+    assert.deepEqual(texts.slice(0, 2), ['refund my bill', REDACTED]);
+    // Which of these goes first depends on how often each was tried before the server was back.
+    assert.deepEqual(texts.slice(2).toSorted(), ['cancel my plan and refund me', 'why was I charged twice?']);
   } finally {
     await context.close();
     await server.stop();
