@@ -1,6 +1,6 @@
 //! `relayops-intent train lora`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -8,9 +8,10 @@ use clap::{Args, ValueEnum};
 use super::model::PromptArgs;
 use super::say;
 use super::train::{continues, watched};
-use crate::adapter::Intent;
+use crate::adapter::{AdapterFiles, Intent};
+use crate::pack::IntentConfig;
 use crate::train::data::Data;
-use crate::train::lora::{self, Base, Hyperparameters, Request};
+use crate::train::lora::{self, Base, Hyperparameters, Request, Start};
 use crate::{IntentError, Result};
 
 /// Train an adapter (LoRA): low-rank paths beside the frozen matrices of a Qwen2 model.
@@ -28,6 +29,10 @@ pub(super) struct LoraArgs {
     /// Folder for the result; made where it is missing.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Go on from the adapter in this folder instead of new paths, with labels, prompt and policy of its intent.json
+    /// unless --config or --system-prompt give others; rank, alpha and targets must be its.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     #[command(flatten)]
     prompt: PromptArgs,
     /// Continue the run whose checkpoint is in the folder; the other options must be the same.
@@ -69,7 +74,8 @@ enum Checkpointing {
 pub(super) fn run(args: &LoraArgs) -> Result<ExitCode> {
     args.hyper.check()?;
     let resume = continues(&args.out, args.resume, args.overwrite)?;
-    let config = args.prompt.read_or(lora::default_config)?;
+    let former = args.adapter.as_deref().map(former).transpose()?;
+    let config = args.prompt.read_or(|| former.as_ref().map_or_else(lora::default_config, anew))?;
     let device = lora::device(&args.device)?;
     let data = Data::read(args.hyper.extra, args.hyper.templates)?;
     let base = Base::read(&lora::resolve(&args.base)?)?;
@@ -87,6 +93,7 @@ pub(super) fn run(args: &LoraArgs) -> Result<ExitCode> {
         data: &data,
         config: &config,
         config_from: args.prompt.files(),
+        start: args.adapter.as_deref().zip(former.as_ref()).map(start),
         hyper: &args.hyper,
         device: &device,
         checkpointing: match args.checkpointing {
@@ -101,6 +108,22 @@ pub(super) fn run(args: &LoraArgs) -> Result<ExitCode> {
     let intent = watched(args.choose, |observe| lora::train(request, observe))?;
     report(args, &intent)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The adapter that the run goes on from.
+fn former(folder: &Path) -> Result<AdapterFiles> {
+    AdapterFiles::read_or(folder, || Ok(lora::default_config()))
+}
+
+/// What a trained adapter is asked, without what was chosen for its weights.
+fn anew(former: &AdapterFiles) -> IntentConfig {
+    let IntentConfig { threshold, temperature, .. } = lora::default_config();
+    IntentConfig { threshold, temperature, cascade: None, ..former.intent_config().clone() }
+}
+
+fn start<'a>((folder, files): (&Path, &'a AdapterFiles)) -> Start<'a> {
+    let name = folder.file_name().map_or_else(|| folder.to_string_lossy(), |name| name.to_string_lossy());
+    Start { name: name.into_owned(), files }
 }
 
 fn report(args: &LoraArgs, intent: &Intent) -> Result<()> {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use candle_core::Device;
 use clap::Parser;
-use relayops_intent::adapter::{CONFIG, INTENT, Intent, TENSORS};
+use relayops_intent::adapter::{AdapterFiles, CONFIG, INTENT, Intent, TENSORS};
 use relayops_intent::dataset::Splits;
 use relayops_intent::train::data::{Account, Data, Sample};
-use relayops_intent::train::lora::{Base, Hyperparameters, Request, default_config, train};
+use relayops_intent::train::lora::{Base, Hyperparameters, Request, Start, default_config, train};
 use relayops_intent::train::{CHECKPOINT, Event, LOG};
 use relayops_intent::{IntentError, Result};
 use serde_json::Value;
@@ -74,9 +74,24 @@ pub(crate) fn run(
     resume: bool,
     stop: Option<usize>,
 ) -> Result<Intent> {
+    run_from(None, model, options, out, resume, stop)
+}
+
+/// The same, from the adapter in the folder `start`.
+fn run_from(
+    start: Option<&Path>,
+    model: &Path,
+    options: &str,
+    out: &Path,
+    resume: bool,
+    stop: Option<usize>,
+) -> Result<Intent> {
+    let former = start.map(AdapterFiles::read).transpose()?;
+    let start = former.as_ref().map(|files| Start { name: "former".to_owned(), files });
     let (data, hyper, config) = (data(), hyper(options), default_config());
     let request = Request {
         config_from: Vec::new(),
+        start,
         base: Base::read(model)?,
         data: &data,
         config: &config,
@@ -168,6 +183,51 @@ fn a_run_that_was_killed_ends_like_one_that_was_not() {
             assert!(!parts.join(CHECKPOINT).exists());
         }
     }
+}
+
+#[test]
+fn a_run_goes_on_from_an_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = tiny::file(folder.path(), &tiny::model());
+    let [first, second, parts, other] =
+        ["first", "second", "parts", "other"].map(|name| folder.path().join(name));
+    let options = "--epochs 10 --batch 16 --rate 1e-2 --rank 3 --alpha 5 --keep last";
+    run(&model, options, &first, false, None).unwrap();
+    let intent = run_from(Some(&first), &model, options, &second, false, None).unwrap();
+    let losses = |out: &Path| -> Vec<f64> {
+        log(out).iter().filter_map(|line| line.get("step").and(line["loss"].as_f64())).collect()
+    };
+    let (former, further) = (losses(&first), losses(&second));
+    assert!(former[0] > 1.5 && further[0] < 0.7 * former[0], "{former:?} {further:?}");
+    // The first step sees what the former run left.
+    let figures = std::fs::read_to_string(first.join(LOG)).unwrap();
+    let left: Value = serde_json::from_str(figures.lines().last().unwrap()).unwrap();
+    assert!((left["validation"]["nll"].as_f64().unwrap() - further[0]).abs() < 2e-3, "{left} {further:?}");
+    let made = Intent::from_json(&std::fs::read_to_string(first.join(INTENT)).unwrap()).unwrap();
+    assert_eq!(intent.training["adapter"]["name"], "former");
+    assert_eq!(intent.training["adapter"]["files"], serde_json::to_value(made.files.unwrap()).unwrap());
+    let command = intent.training["command"].as_str().unwrap();
+    assert!(command.contains(" --adapter former "), "{command}");
+    // Killed and continued it ends the same, but not from another adapter.
+    run_from(Some(&first), &model, options, &parts, false, Some(4)).unwrap_err();
+    let error = run_from(None, &model, options, &parts, true, None).unwrap_err();
+    assert!(error.to_string().contains("adapter.name"), "{error}");
+    run_from(Some(&first), &model, options, &parts, true, None).unwrap();
+    assert!(std::fs::read(second.join(TENSORS)).unwrap() == std::fs::read(parts.join(TENSORS)).unwrap());
+    for wrong in [
+        "--rank 2 --alpha 5",
+        "--rank 3",
+        "--rank 3 --alpha 5 --targets q",
+        "--rank 3 --alpha 5 --top-layers 1",
+    ] {
+        let error = run_from(Some(&first), &model, wrong, &other, false, None).unwrap_err();
+        assert_eq!(error.code(), "invalid_argument");
+        assert!(error.to_string().starts_with("--adapter"), "{error}");
+    }
+    let elsewhere = tiny::file(folder.path(), &TinyQwen2 { seed: 77, ..tiny::model() });
+    let error = run_from(Some(&first), &elsewhere, options, &other, false, None).unwrap_err();
+    assert_eq!(error.code(), "wrong_base");
+    assert!(!other.exists(), "nothing is begun");
 }
 
 #[test]

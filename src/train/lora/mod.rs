@@ -17,7 +17,7 @@ use super::data::Data;
 use super::qwen2::{Network, Paths};
 use super::run::clear;
 use super::{Event, Run, Settings};
-use crate::adapter::{CONFIG, INTENT, Intent, TENSORS};
+use crate::adapter::{Adapter, AdapterFiles, CONFIG, Digests, INTENT, Intent, TENSORS};
 use crate::pack::IntentConfig;
 use crate::tokenizer::Tokenizer;
 use crate::train::average::Averaging;
@@ -60,6 +60,8 @@ pub struct Request<'a> {
     pub config: &'a IntentConfig,
     /// The command's options that `config` is from, and the names of their files: what the manifest tells of it.
     pub config_from: Vec<(&'static str, String)>,
+    /// The adapter that it goes on from; new paths where absent.
+    pub start: Option<Start<'a>>,
     /// What it does.
     pub hyper: &'a Hyperparameters,
     /// Where it computes.
@@ -75,18 +77,52 @@ pub struct Request<'a> {
     pub checkpoint_every: usize,
 }
 
+/// An adapter that a run goes on from.
+pub struct Start<'a> {
+    /// Name of its folder, for the manifest.
+    pub name: String,
+    /// Its files.
+    pub files: &'a AdapterFiles,
+}
+
+impl Start<'_> {
+    /// Its paths, which must be those that are asked for.
+    fn adapter(&self, base: &Base, asked: &Paths) -> Result<Adapter> {
+        // Of an adapter from elsewhere it is not known, and nobody can check it here.
+        if self.files.intent().is_some() {
+            self.files.check_base(Some(&base.sha256))?;
+        }
+        let adapter = self.files.adapter(&base.sizes)?;
+        let found = paths_of(&adapter, &base.sizes)?;
+        #[expect(clippy::cast_possible_truncation, reason = "an adapter's factor is in single precision")]
+        let rounded = Paths { scale: f64::from(asked.scale as f32), ..asked.clone() };
+        if found == rounded {
+            return Ok(adapter);
+        }
+        let detail = format!("its paths are not those asked for: {found:?}, asked for {asked:?}");
+        Err(IntentError::argument("--adapter", detail))
+    }
+
+    /// What manifest and checkpoint tell of it.
+    fn account(&self) -> serde_json::Value {
+        json!({"name": self.name, "files": Digests::of(&self.files.config, &self.files.tensors)})
+    }
+}
+
 /// Trains and writes the result: an adapter in PEFT's layout, in 2-byte floats, and `intent.json`. While it runs the
 /// folder holds a checkpoint, and `training.jsonl` grows.
 ///
 /// # Errors
-/// `invalid_argument` for options that can't work or a checkpoint of another run, `invalid_config` for a configuration
-/// that does not fit data or base, `training`, `io`, and whatever `observe` returns, which ends the run at once.
+/// `invalid_argument` for options that can't work, a checkpoint of another run, or an adapter to start from with other
+/// paths than those asked for, `wrong_base` for one of another base, `invalid_config` for a configuration that does not
+/// fit data or base, `training`, `io`, and whatever `observe` returns, which ends the run at once.
 pub fn train(request: Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> Result<Intent> {
     check(&request)?;
     let settings = settings(&request);
     let Request { mut base, data, config, hyper, device, out, .. } = request;
-    std::fs::create_dir_all(out).map_err(|error| IntentError::io(out.display(), error))?;
     let paths = asked_paths(&base, hyper)?;
+    let former = request.start.as_ref().map(|start| start.adapter(&base, &paths)).transpose()?;
+    std::fs::create_dir_all(out).map_err(|error| IntentError::io(out.display(), error))?;
     let network = Network::new(&mut base.gguf, base.sizes, paths, device, hyper.products)?;
     let examples = Examples::new(&network, &base.tokenizer, config)?;
     let checkpointing = request
@@ -102,6 +138,9 @@ pub fn train(request: Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> 
     };
     let mut task = Lora::new(&parts)?;
     let parameters = start(&network, hyper.seed, hyper.rate)?;
+    if let Some(former) = &former {
+        parameters.set(&weights(&network, former)?, TENSORS)?;
+    }
     if !request.resume {
         clear(out, MANIFEST, &[TENSORS, CONFIG])?;
     }
@@ -111,6 +150,7 @@ pub fn train(request: Request, observe: &mut dyn FnMut(Event) -> Result<()>) -> 
         data,
         config,
         config_from: &request.config_from,
+        start: request.start.as_ref(),
         hyper,
         network: &network,
         examples: &examples,
@@ -133,6 +173,15 @@ fn check(request: &Request) -> Result<()> {
 
 fn settings(request: &Request) -> Settings {
     let Request { base, data, config, hyper, .. } = request;
+    let mut run = json!({
+        "base": base.sha256,
+        "data": data.account,
+        "config": config,
+        "hyperparameters": hyper,
+    });
+    if let (Some(start), Some(run)) = (&request.start, run.as_object_mut()) {
+        run.insert("adapter".to_owned(), start.account());
+    }
     Settings {
         epochs: hyper.epochs,
         optimizer: hyper.optimizer.clone(),
@@ -143,12 +192,7 @@ fn settings(request: &Request) -> Settings {
         evaluate_every: hyper.evaluate_every,
         patience: hyper.patience,
         checkpoint_every: request.checkpoint_every,
-        run: json!({
-            "base": base.sha256,
-            "data": data.account,
-            "config": config,
-            "hyperparameters": hyper,
-        }),
+        run,
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::examples::{Example, Examples};
 use super::task::{self, Lora};
-use super::{Base, Hyperparameters, adapter, weights};
+use super::{Base, Hyperparameters, Start, adapter, weights};
 use crate::adapter::{
     Adapter, AdapterConfig, BaseModel, CONFIG, Digests, INTENT, Intent, Precision, TENSORS,
 };
@@ -34,6 +34,7 @@ pub(super) struct Finished<'a> {
     pub(super) data: &'a Data,
     pub(super) config: &'a IntentConfig,
     pub(super) config_from: &'a [(&'static str, String)],
+    pub(super) start: Option<&'a Start<'a>>,
     pub(super) hyper: &'a Hyperparameters,
     pub(super) network: &'a Network,
     pub(super) examples: &'a Examples,
@@ -121,8 +122,9 @@ impl Finished<'_> {
             out.file_name().map_or_else(|| "lora".to_owned(), |name| name.to_string_lossy().into_owned());
         let base = self.base.argument();
         let mut named = vec![("base", base.as_str()), ("out", out.as_str())];
+        named.extend(self.start.map(|start| ("adapter", start.name.as_str())));
         named.extend(self.config_from.iter().map(|(option, file)| (*option, file.as_str())));
-        Ok(json!({
+        let mut training = json!({
             "command": command::spelt_out("relayops-intent train lora", &named, self.hyper)?,
             "seed": self.hyper.seed,
             "threads": rayon::current_num_threads(),
@@ -132,6 +134,10 @@ impl Finished<'_> {
             "temperature_not_fitted": unfitted.map(|error| error.to_string()),
             "kept": self.outcome.kept,
             "figures": self.outcome.epochs,
-        }))
+        });
+        if let (Some(start), Some(training)) = (self.start, training.as_object_mut()) {
+            training.insert("adapter".to_owned(), start.account());
+        }
+        Ok(training)
     }
 }
