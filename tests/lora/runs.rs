@@ -10,6 +10,7 @@ use relayops_intent::train::data::{Account, Data, Sample};
 use relayops_intent::train::lora::{Base, Hyperparameters, Request, Start, default_config, train};
 use relayops_intent::train::{CHECKPOINT, Event, LOG};
 use relayops_intent::{IntentError, Result};
+use relayops_testkit::TinyQwen2;
 use serde_json::Value;
 
 use super::tiny;
@@ -211,7 +212,7 @@ fn a_run_goes_on_from_an_adapter() {
     // Killed and continued it ends the same, but not from another adapter.
     run_from(Some(&first), &model, options, &parts, false, Some(4)).unwrap_err();
     let error = run_from(None, &model, options, &parts, true, None).unwrap_err();
-    assert!(error.to_string().contains("adapter.name"), "{error}");
+    assert!(error.to_string().contains("adapter is {\"name\":\"former\""), "{error}");
     run_from(Some(&first), &model, options, &parts, true, None).unwrap();
     assert!(std::fs::read(second.join(TENSORS)).unwrap() == std::fs::read(parts.join(TENSORS)).unwrap());
     for wrong in [
